@@ -1,0 +1,34 @@
+//! Fuzz bodies: plain functions, each with a property that must hold for every input.
+//!
+//! `cargo fuzz run NAME` drives one with libFuzzer; `cargo test -p adit-fuzz` runs all of them on the corpora that
+//! are kept in the tree, so that stable Rust is enough for the tests.
+
+/// A fuzz body: panics if, and only if, its property is broken.
+pub type Body = fn(&[u8]);
+
+/// Every target by name, as `cargo fuzz run` and the corpus folders know it.
+pub const TARGETS: &[(&str, Body)] = &[];
+
+/// The `main` of a target that was built without libFuzzer: runs `body` once for each file named on the command line.
+///
+/// # Panics
+/// If a file can't be read, or if the property of `body` is broken.
+pub fn replay(body: Body) {
+    for path in std::env::args_os().skip(1) {
+        let input = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        body(&input);
+    }
+}
+
+/// Defines the entry point of a fuzz target, for libFuzzer and for a plain build alike.
+#[macro_export]
+macro_rules! target {
+    ($body:path) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| $body(data));
+        #[cfg(not(fuzzing))]
+        fn main() {
+            $crate::replay($body);
+        }
+    };
+}
