@@ -1,0 +1,117 @@
+//! What the table knows of one tunnel: its keys, its facts, and the agents behind it.
+
+use std::sync::Arc;
+
+use super::{Agent, Generation, OwnedRouteKey, RouteKey, TunnelId};
+
+/// One version of a tunnel's entry. It never changes; a registration puts a new version in its place under all keys.
+///
+/// `P` is what the embedder keeps per tunnel (its policy, TLS mode, limiter): cloned with each version, so usually an
+/// `Arc`.
+#[derive(Clone, Debug)]
+pub struct Tunnel<T, P = ()> {
+    id: TunnelId,
+    keys: Keys,
+    facts: P,
+    agents: Agents<T>,
+}
+
+impl<T, P> Tunnel<T, P> {
+    pub(crate) fn new(id: TunnelId, keys: Vec<OwnedRouteKey>, facts: P, agents: Agents<T>) -> Self {
+        Self { id, keys: Keys::new(keys), facts, agents }
+    }
+
+    /// The tunnel's number.
+    pub fn id(&self) -> TunnelId {
+        self.id
+    }
+
+    /// The ways to this tunnel besides its number.
+    pub fn keys(&self) -> impl Iterator<Item = RouteKey<'_>> {
+        self.keys.iter().map(OwnedRouteKey::as_key)
+    }
+
+    /// What the embedder keeps with the tunnel.
+    pub fn facts(&self) -> &P {
+        &self.facts
+    }
+
+    /// The agents attached, oldest generation first. Empty while none is connected.
+    pub fn agents(&self) -> &[Arc<Agent<T>>] {
+        self.agents.as_slice()
+    }
+
+    /// The newest agent's generation; [`Generation::NONE`] without an agent.
+    pub fn newest(&self) -> Generation {
+        self.agents().last().map_or(Generation::NONE, |agent| agent.generation())
+    }
+
+    /// Whether `key` leads here.
+    #[inline]
+    pub(crate) fn has(&self, key: RouteKey<'_>) -> bool {
+        match key {
+            RouteKey::Id(id) => self.id == id,
+            RouteKey::Name(_) | RouteKey::Domain(_) | RouteKey::TcpPort(_) | RouteKey::UdpPort(_) => {
+                self.keys.iter().any(|ours| ours.is(key))
+            }
+        }
+    }
+}
+
+/// The first key stands in the entry itself: most tunnels have one.
+#[derive(Clone, Debug)]
+struct Keys {
+    first: Option<OwnedRouteKey>,
+    others: Box<[OwnedRouteKey]>,
+}
+
+impl Keys {
+    fn new(keys: Vec<OwnedRouteKey>) -> Self {
+        let mut keys = keys.into_iter();
+        Self { first: keys.next(), others: keys.collect() }
+    }
+
+    #[inline]
+    fn iter(&self) -> impl Iterator<Item = &OwnedRouteKey> {
+        self.first.iter().chain(&self.others)
+    }
+}
+
+/// The agents of a tunnel, oldest first. Most tunnels have one, and need no list.
+#[derive(Debug)]
+pub(crate) enum Agents<T> {
+    None,
+    One(Arc<Agent<T>>),
+    Many(Box<[Arc<Agent<T>>]>),
+}
+
+impl<T> Agents<T> {
+    pub(crate) fn as_slice(&self) -> &[Arc<Agent<T>>] {
+        match self {
+            Self::None => &[],
+            Self::One(agent) => std::slice::from_ref(agent),
+            Self::Many(agents) => agents,
+        }
+    }
+}
+
+impl<T> FromIterator<Arc<Agent<T>>> for Agents<T> {
+    fn from_iter<I: IntoIterator<Item = Arc<Agent<T>>>>(agents: I) -> Self {
+        let mut agents: Vec<_> = agents.into_iter().collect();
+        match agents.len() {
+            0 => Self::None,
+            1 => agents.pop().map_or(Self::None, Self::One),
+            _ => Self::Many(agents.into()),
+        }
+    }
+}
+
+impl<T> Clone for Agents<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::One(agent) => Self::One(Arc::clone(agent)),
+            Self::Many(agents) => Self::Many(agents.clone()),
+        }
+    }
+}
