@@ -1,2 +1,32 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod action;
+pub use action::{ActionEntry, NextAction};
+
+mod code;
+pub use code::{Code, SpellingError};
+
+mod source;
+pub use source::{Effect, Fixer, Repeat, Source};
+
+pub mod registry;
+pub use registry::{Entry, REGISTRY};
+
+mod message;
+pub use message::{Echo, MAX_MESSAGE_BYTES};
+
+mod request_id;
+pub use request_id::{RequestId, RequestIdError};
+
+mod retry_after;
+pub use retry_after::RetryAfter;
+
+mod refusal;
+pub use refusal::Refusal;
+
+mod envelope;
+pub use envelope::Envelope;
+
+mod hidden;
+pub use hidden::Hidden;

@@ -1,0 +1,164 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::registry::Entry;
+
+/// What went wrong, as a word for programs; an open value, so that a code unknown here survives.
+///
+/// Its constants come from the table in [`registry`](crate::registry): one line there gives the code its HTTP status,
+/// its next action, who may fix it and its documentation. A product adds codes of its own with an [`Entry`] of its own.
+///
+/// Spelling is the seeds': most codes are `UPPER_CASE`, the oldest ones (`internal`, `missing_bearer`,
+/// `upgrade_required`) are `snake_case`. [`parse`](Self::parse) takes other spellings in use as well and gives the one
+/// that we write: `PortUnavailable`, as some transports say, becomes [`PORT_UNAVAILABLE`](Self::PORT_UNAVAILABLE).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Code(Cow<'static, str>);
+
+impl Code {
+    /// Reads a code from a peer, folding known other spellings; a known one costs no allocation.
+    ///
+    /// # Errors
+    /// [`SpellingError`] unless the text is 1 to 64 ASCII letters, digits, `_`, `-` or `.`, the first one a letter.
+    /// Prose, secrets with punctuation and markup are no codes.
+    pub fn parse(text: &str) -> Result<Self, SpellingError> {
+        if let Some(entry) = Entry::find(text) {
+            return Ok(entry.code().clone());
+        }
+        check_spelling(text)?;
+        Ok(Self(Cow::Owned(text.to_owned())))
+    }
+
+    /// A code of your own, for a constant in an [`Entry`] of your own.
+    ///
+    /// # Panics
+    /// If the text breaks the rule of [`parse`](Self::parse): while compiling, when used in a constant.
+    #[must_use]
+    pub const fn from_static(text: &'static str) -> Self {
+        assert!(is_spelled_well(text.as_bytes()), "a code is 1 to 64 letters, digits, '_', '-' or '.'");
+        Self(Cow::Borrowed(text))
+    }
+
+    /// The text as it stands in `error`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The line of the registry about this code, unless it is unknown here.
+    #[must_use]
+    pub fn entry(&self) -> Option<&'static Entry> {
+        Entry::find(&self.0)
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl serde::Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// Why a text is no code and no action. It says where, never what: the text may be anything, a secret included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpellingError {
+    /// The text is empty.
+    #[error("a code or an action may not be empty")]
+    Empty {},
+    /// The text is longer than 64 bytes.
+    #[error("a code or an action has at most 64 bytes, this one has {length}")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A byte is no ASCII letter, digit, `_`, `-` or `.`, or the first one is no letter.
+    #[error("byte {index} of the code or action is not allowed there")]
+    Byte {
+        /// The first such byte, counted from 0.
+        index: usize,
+    },
+}
+
+pub(crate) fn check_spelling(text: &str) -> Result<(), SpellingError> {
+    if text.is_empty() {
+        return Err(SpellingError::Empty {});
+    }
+    if text.len() > MAX_SPELLING_BYTES {
+        return Err(SpellingError::TooLong { length: text.len() });
+    }
+    match first_bad_byte(text.as_bytes()) {
+        Some(index) => Err(SpellingError::Byte { index }),
+        None => Ok(()),
+    }
+}
+
+pub(crate) const fn is_spelled_well(text: &[u8]) -> bool {
+    !text.is_empty() && text.len() <= MAX_SPELLING_BYTES && first_bad_byte(text).is_none()
+}
+
+const fn first_bad_byte(text: &[u8]) -> Option<usize> {
+    let mut index = 0;
+    while index < text.len() {
+        let byte = text[index];
+        let inner = byte.is_ascii_digit() || matches!(byte, b'_' | b'-' | b'.');
+        if !(byte.is_ascii_alphabetic() || index > 0 && inner) {
+            return Some(index);
+        }
+        index += 1;
+    }
+    None
+}
+
+/// The longest code and action in use have under 32 bytes; twice that bounds what a peer can make us keep.
+const MAX_SPELLING_BYTES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_spellings_of_a_held_port_meet() {
+        for spelling in ["PORT_UNAVAILABLE", "PortUnavailable"] {
+            let code = Code::parse(spelling).unwrap();
+            assert_eq!(code, Code::PORT_UNAVAILABLE);
+            assert_eq!(code.as_str(), "PORT_UNAVAILABLE");
+        }
+    }
+
+    #[test]
+    fn seed_spellings_are_the_ones_written() {
+        assert_eq!(Code::INTERNAL.as_str(), "internal");
+        assert_eq!(Code::MISSING_BEARER.as_str(), "missing_bearer");
+        assert_eq!(Code::UPGRADE_REQUIRED.as_str(), "upgrade_required");
+        assert_eq!(Code::parse("MISSING_BEARER").unwrap(), Code::MISSING_BEARER);
+    }
+
+    #[test]
+    fn unknown_codes_survive() {
+        let code = Code::parse("FLUX_CAPACITOR_EMPTY").unwrap();
+        assert_eq!(code.as_str(), "FLUX_CAPACITOR_EMPTY");
+        assert!(code.entry().is_none());
+    }
+
+    #[test]
+    fn prose_and_markup_are_no_codes() {
+        assert_eq!(Code::parse(""), Err(SpellingError::Empty {}));
+        assert_eq!(Code::parse(&"A".repeat(65)), Err(SpellingError::TooLong { length: 65 }));
+        assert!(Code::parse(&"A".repeat(64)).is_ok());
+        assert_eq!(Code::parse("not found"), Err(SpellingError::Byte { index: 3 }));
+        assert_eq!(Code::parse("<b>"), Err(SpellingError::Byte { index: 0 }));
+        assert_eq!(Code::parse("9LIVES"), Err(SpellingError::Byte { index: 0 }));
+        assert_eq!(Code::parse("GRÜN"), Err(SpellingError::Byte { index: 2 }));
+    }
+}
