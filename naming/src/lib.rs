@@ -1,2 +1,31 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![no_std]
+
+extern crate alloc;
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+#[macro_use]
+mod text;
+
+mod label;
+pub use label::{Label, LabelError, LabelRef};
+
+mod name;
+pub use name::{NameError, NameRule, TunnelName, TunnelNameRef};
+
+mod zone;
+pub use zone::{Zone, ZoneError};
+
+mod host;
+pub use host::{Host, HostError, HostSource};
+
+mod key_label;
+pub use key_label::{KeyLabelRef, PortPrefix};
+
+mod destination;
+pub use destination::{Destination, Zones, ZonesError};
+
+mod domain;
+pub use domain::{CustomDomain, CustomDomainRef, DomainError};

@@ -1,0 +1,163 @@
+//! From a host to what it names.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use thiserror::Error;
+
+use crate::{CustomDomainRef, Host, KeyLabelRef, PortPrefix, TunnelNameRef, Zone, zone::ends_in_number};
+
+/// The zones of a gateway: what tells its own hosts from custom domains and from those of others.
+///
+/// ```
+/// use adit_naming::{Destination, Host, HostSource, Zone, Zones};
+///
+/// let zones = Zones::new([Zone::parse("tunnel.example").unwrap()]).unwrap();
+/// let host = Host::parse(b"my-app.tunnel.example", HostSource::Header).unwrap();
+/// let Destination::TunnelByName { name, zone } = zones.classify(&host) else { panic!() };
+/// assert_eq!((name.as_str(), zone.as_str()), ("my-app", "tunnel.example"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Zones {
+    /// Sorted by domain, without doubles.
+    zones: Box<[Zone]>,
+    /// Every domain that a zone lies in, sorted: `example` for `tunnel.example`.
+    parents: Box<[Box<str>]>,
+}
+
+impl Zones {
+    /// Takes the zones of a gateway, in any order. None at all is fine for one that serves custom domains only.
+    ///
+    /// One zone may lie in another (`eu.tunnel.example` in `tunnel.example`): a host belongs to the innermost, and the
+    /// outer one can't have a tunnel `eu`; [`Zones::is_reachable`] tells.
+    ///
+    /// # Errors
+    /// [`ZonesError::Twice`] if a zone is given twice.
+    pub fn new(zones: impl IntoIterator<Item = Zone>) -> Result<Self, ZonesError> {
+        let mut zones: Vec<Zone> = zones.into_iter().collect();
+        zones.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        if let Some(pair) = zones.windows(2).find(|pair| pair[0].as_str() == pair[1].as_str()) {
+            return Err(ZonesError::Twice { zone: pair[0].as_str().into() });
+        }
+        let mut parents: Vec<Box<str>> =
+            zones.iter().flat_map(|zone| ancestors(zone.as_str())).map(Into::into).collect();
+        parents.sort();
+        parents.dedup();
+        Ok(Self { zones: zones.into(), parents: parents.into() })
+    }
+
+    /// Says what a host names. Allocates nothing and takes time that grows with the host's labels and the logarithm of
+    /// the number of zones.
+    ///
+    /// Domains are compared label by label: `notunnel.example` has nothing to do with the zone `tunnel.example`.
+    pub fn classify<'a>(&'a self, host: &'a Host) -> Destination<'a> {
+        let Some(domain) = host.domain() else { return Destination::Foreign };
+        self.classify_domain(domain)
+    }
+
+    /// The zone with exactly this domain.
+    pub fn zone(&self, domain: &str) -> Option<&Zone> {
+        let at = self.zones.binary_search_by(|zone| zone.as_str().cmp(domain)).ok()?;
+        self.zones.get(at)
+    }
+
+    /// All zones, in the order of their domains.
+    pub fn iter(&self) -> impl Iterator<Item = &Zone> {
+        self.zones.iter()
+    }
+
+    /// Whether a tunnel of this name can be reached in `zone`: its host is no zone of its own, none lies below it, and it
+    /// isn't read as a port and a key.
+    pub fn is_reachable(&self, name: TunnelNameRef<'_>, zone: &Zone) -> bool {
+        let host = zone.host_of(name);
+        zone.can_hold(name) && self.zone(&host).is_none() && !self.is_parent(&host)
+    }
+
+    fn classify_domain<'a>(&'a self, domain: &'a str) -> Destination<'a> {
+        let Some((label, rest)) = domain.split_once('.') else {
+            return self.zone(domain).map_or(Destination::Foreign, |zone| Destination::Zone { zone });
+        };
+        // The whole host first: a zone may lie in another.
+        if let Some(zone) = self.zone(domain) {
+            return Destination::Zone { zone };
+        }
+        if let Some(zone) = self.zone(rest) {
+            return in_zone(label, zone).unwrap_or(Destination::Foreign);
+        }
+        if self.is_parent(domain)
+            || ancestors(rest).any(|outer| self.zone(outer).is_some())
+            || ends_in_number(domain)
+        {
+            return Destination::Foreign;
+        }
+        CustomDomainRef::of_host(domain).map_or(Destination::Foreign, |domain| Destination::Custom { domain })
+    }
+
+    fn is_parent(&self, domain: &str) -> bool {
+        self.parents.binary_search_by(|parent| (**parent).cmp(domain)).is_ok()
+    }
+}
+
+/// What a host names. Whether a tunnel or a custom domain of that name exists is for the route table to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a gateway decides about each of them; there is no sixth kind")]
+pub enum Destination<'a> {
+    /// `{name}.{zone}`.
+    TunnelByName {
+        /// The zone.
+        zone: &'a Zone,
+        /// The name, by the rules valid.
+        name: TunnelNameRef<'a>,
+    },
+    /// `{port}-{key}.{zone}`, in a zone that has such hosts.
+    TunnelByKey {
+        /// The zone.
+        zone: &'a Zone,
+        /// The port behind the agent, 1–65535.
+        port: u16,
+        /// The key, not yet opened.
+        key: KeyLabelRef<'a>,
+    },
+    /// The zone itself, where a gateway has its own site.
+    Zone {
+        /// The zone.
+        zone: &'a Zone,
+    },
+    /// Neither in a zone nor above one: perhaps a domain that a tenant brought along.
+    Custom {
+        /// The domain.
+        domain: CustomDomainRef<'a>,
+    },
+    /// Certainly nothing of ours: an address, a single label, something in a zone that can't be a tunnel (two labels, an
+    /// underscore, `xn--`), or a domain above a zone. The answer is the one for a name that doesn't exist (case R-03).
+    Foreign,
+}
+
+/// Why zones don't go together.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ZonesError {
+    /// The same domain twice.
+    #[error("the zone {zone} is given twice")]
+    Twice {
+        /// The domain.
+        zone: Box<str>,
+    },
+}
+
+/// What the first label means in a zone; `None` if it can be neither name nor port and key.
+fn in_zone<'a>(label: &'a str, zone: &'a Zone) -> Option<Destination<'a>> {
+    if zone.has_port_keys()
+        && let Some(prefix) = PortPrefix::of(label)
+    {
+        return Some(Destination::TunnelByKey { zone, port: prefix.port()?, key: prefix.key()? });
+    }
+    TunnelNameRef::parse_quick(label).map(|name| Destination::TunnelByName { zone, name })
+}
+
+/// The domains above `domain`, the nearest first.
+fn ancestors(domain: &str) -> impl Iterator<Item = &str> {
+    core::iter::successors(Some(domain), |inner| inner.split_once('.').map(|(_, outer)| outer)).skip(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,378 @@
+//! The host that a visitor asked for, in the one canonical form that everything behind compares.
+
+use core::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+use thiserror::Error;
+
+use crate::{label::MAX_LABEL, zone::MAX_DOMAIN};
+
+/// The host that a visitor asked for: a domain in canonical form, or an IP address, and the port beside it.
+///
+/// The same function reads the `Host` header, `:authority` and the server name of TLS, so that no two layers can differ
+/// about what a byte means. The canonical domain is lower case (ASCII only), without trailing dot, at most 253 octets in
+/// labels of 1–63 with letters, digits, underscores and inner hyphens. A host has its text inside: it borrows nothing,
+/// and parsing one allocates nothing.
+///
+/// ```
+/// use adit_naming::{Host, HostSource};
+///
+/// let host = Host::parse(b"My-App.Tunnel.Example.:443", HostSource::Header).unwrap();
+/// assert_eq!(host.domain(), Some("my-app.tunnel.example"));
+/// assert_eq!(host.port(), Some(443));
+///
+/// let sni = Host::parse(b"my-app.tunnel.example", HostSource::Sni).unwrap();
+/// assert_eq!(host.domain(), sni.domain());
+/// ```
+#[derive(Clone)]
+pub struct Host {
+    target: Target,
+    port: Option<u16>,
+}
+
+impl Host {
+    /// Reads a host as it stands in `source`.
+    ///
+    /// | | `Header`, `Authority` | `Sni` |
+    /// |---|---|---|
+    /// | capitals | made small | made small |
+    /// | one trailing dot | dropped | refused |
+    /// | `:port` | 1–65535, or nothing behind the colon | refused |
+    /// | IPv4 `192.0.2.1` | an address | an address, to be treated as if no name was sent |
+    /// | IPv6 | an address, in brackets only | an address, without brackets only |
+    /// | `127.1`, `0x7f.1`, `2130706433` | a name that leads nowhere | the same |
+    /// | underscore | taken, but never part of a tunnel's name | the same |
+    /// | user info, space, `%`, `*`, `/`, control bytes, anything beyond ASCII | refused | refused |
+    ///
+    /// # Errors
+    /// [`HostError`]: for HTTP the answer is 400, for TLS the end of the handshake (alert 112).
+    pub fn parse(input: &[u8], source: HostSource) -> Result<Self, HostError> {
+        match input {
+            [] => Err(HostError::Empty {}),
+            // Bounds all work below; the longest good input is a full domain with a dot and a port.
+            _ if input.len() > MAX_INPUT => Err(HostError::TooLong { length: input.len() }),
+            [b'[', ..] if source.is_http() => bracketed(input),
+            _ => named(input, source),
+        }
+    }
+
+    /// The canonical domain; `None` if the host is an IP address.
+    pub fn domain(&self) -> Option<&str> {
+        match &self.target {
+            Target::Domain(domain) => Some(domain.as_str()),
+            Target::Address(_) => None,
+        }
+    }
+
+    /// The address, if the host is one. It is never a place to connect to (case R-12).
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.target {
+            Target::Domain(_) => None,
+            Target::Address(address) => Some(address),
+        }
+    }
+
+    /// The port behind the colon, if there was one.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+}
+
+/// Two hosts are the same if domain or address is; the port doesn't count, as visitors add it or leave it out.
+impl PartialEq for Host {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.target, &other.target) {
+            (Target::Domain(ours), Target::Domain(theirs)) => ours.as_bytes() == theirs.as_bytes(),
+            (Target::Address(ours), Target::Address(theirs)) => ours == theirs,
+            (Target::Domain(_), Target::Address(_)) | (Target::Address(_), Target::Domain(_)) => false,
+        }
+    }
+}
+
+impl Eq for Host {}
+
+/// The domain or address, without port; IPv6 in brackets.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            Target::Domain(domain) => f.pad(domain.as_str()),
+            Target::Address(IpAddr::V4(address)) => write!(f, "{address}"),
+            Target::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "Host({self}:{port})"),
+            None => write!(f, "Host({self})"),
+        }
+    }
+}
+
+/// Where a host stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "there are no other places in which a visitor names a host")]
+pub enum HostSource {
+    /// The `Host` header of HTTP/1 (RFC 9110 §7.2), or the authority of an absolute target.
+    Header,
+    /// `:authority` of HTTP/2 and HTTP/3 (RFC 9113 §8.3.1).
+    Authority,
+    /// `server_name` of TLS (RFC 6066 §3).
+    Sni,
+}
+
+impl HostSource {
+    fn is_http(self) -> bool {
+        match self {
+            Self::Header | Self::Authority => true,
+            Self::Sni => false,
+        }
+    }
+}
+
+/// Why an input is no host. Positions count bytes from zero; the input isn't kept.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// No text, or nothing before the colon.
+    #[error("the host is empty")]
+    Empty {},
+    /// More than 253 octets without dot and port.
+    #[error("the host is too long: {length} octets")]
+    TooLong {
+        /// Octets found, or looked at.
+        length: usize,
+    },
+    /// A byte that no host name has; also a colon in the server name of TLS, and each byte beyond ASCII.
+    #[error("byte {at} of the host, {:?}, is not allowed there", char::from(*.byte))]
+    ForbiddenByte {
+        /// Position of the byte.
+        at: usize,
+        /// The byte, printed escaped.
+        byte: u8,
+    },
+    /// Nothing between two dots, or before the first; a lone dot.
+    #[error("the host has an empty label at byte {at}")]
+    EmptyLabel {
+        /// Where the label should begin.
+        at: usize,
+    },
+    /// A label of more than 63 octets.
+    #[error("the host has a label of more than 63 octets at byte {at}")]
+    LabelTooLong {
+        /// Where the label begins.
+        at: usize,
+    },
+    /// A label that begins or ends with a hyphen.
+    #[error("the label at byte {at} of the host has a hyphen at its edge")]
+    HyphenAtEdge {
+        /// Where the label begins.
+        at: usize,
+    },
+    /// A dot at the end of the server name of TLS, where RFC 6066 §3 has none.
+    #[error("a server name has no trailing dot")]
+    TrailingDot {},
+    /// `user@`: never part of a host that a visitor sends (case R-07).
+    #[error("a host has no user information")]
+    UserInfo {},
+    /// What follows the colon is no port from 1 to 65535.
+    #[error("the port at byte {at} is not a number from 1 to 65535")]
+    InvalidPort {
+        /// Position behind the colon.
+        at: usize,
+    },
+    /// What stands in brackets is no IPv6 address, or something else than a port follows.
+    #[error("the address in brackets is not an IPv6 address")]
+    InvalidAddress {},
+}
+
+#[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "a box for the domain would be an allocation for each request")]
+enum Target {
+    Domain(Domain),
+    Address(IpAddr),
+}
+
+/// A canonical domain in place.
+// Invariant: the first `len` bytes are ASCII.
+#[derive(Clone)]
+struct Domain {
+    bytes: [u8; MAX_DOMAIN],
+    len: usize,
+}
+
+impl Domain {
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn as_str(&self) -> &str {
+        core::str::from_utf8(self.as_bytes()).expect("only ASCII was stored")
+    }
+}
+
+/// Reads everything but an address in brackets.
+fn named(input: &[u8], source: HostSource) -> Result<Host, HostError> {
+    let mut domain = Domain { bytes: [0; MAX_DOMAIN], len: 0 };
+    let mut label = 0; // where the current label begins
+    let mut end = input.len(); // where the domain ends and a port may begin
+    for (at, &byte) in input.iter().enumerate() {
+        match FOLD[usize::from(byte)] {
+            COLON => {
+                end = at;
+                break;
+            }
+            FORBIDDEN => return Err(forbidden(input, at)),
+            folded => {
+                let Some(place) = domain.bytes.get_mut(at) else {
+                    // Only a dot that is dropped may stand behind the 253rd octet.
+                    if folded != b'.' {
+                        return Err(HostError::TooLong { length: at + 1 });
+                    }
+                    continue;
+                };
+                *place = folded;
+                if folded == b'.' {
+                    check_label(input, label, at)?;
+                    label = at + 1;
+                }
+            }
+        }
+    }
+    if end < input.len() && !source.is_http() {
+        return address_without_brackets(input, end);
+    }
+    domain.len = close(input, label, end, source)?;
+    let port = port(input, end)?;
+    // Names that end in a digit are rare, so the look at addresses costs other hosts nothing.
+    if domain.as_bytes().last().is_some_and(u8::is_ascii_digit)
+        && let Ok(address) = Ipv4Addr::from_str(domain.as_str())
+    {
+        return Ok(Host { target: Target::Address(IpAddr::V4(address)), port });
+    }
+    Ok(Host { target: Target::Domain(domain), port })
+}
+
+/// Checks the last label and says how long the domain is without a trailing dot.
+fn close(input: &[u8], label: usize, end: usize, source: HostSource) -> Result<usize, HostError> {
+    if end == 0 {
+        return Err(HostError::Empty {});
+    }
+    if end > MAX_DOMAIN + 1 {
+        return Err(HostError::TooLong { length: end });
+    }
+    if input[end - 1] != b'.' {
+        check_label(input, label, end)?;
+        return Ok(end);
+    }
+    if end > MAX_DOMAIN {
+        // The dot had no place of its own, so the label before it wasn't looked at.
+        check_label(input, label, end - 1)?;
+    }
+    if source.is_http() { Ok(end - 1) } else { Err(HostError::TrailingDot {}) }
+}
+
+/// Checks `input[begin..end]`, whose bytes are known to be good.
+fn check_label(input: &[u8], begin: usize, end: usize) -> Result<(), HostError> {
+    match input.get(begin..end) {
+        None | Some([]) => Err(HostError::EmptyLabel { at: begin }),
+        Some(label) if label.len() > MAX_LABEL => Err(HostError::LabelTooLong { at: begin }),
+        Some([b'-', ..] | [.., b'-']) => Err(HostError::HyphenAtEdge { at: begin }),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Reads what follows the host, which ends at `end`: nothing, a colon, or a colon and a port.
+fn port(input: &[u8], end: usize) -> Result<Option<u16>, HostError> {
+    let Some([b':', digits @ ..]) = input.get(end..) else { return Ok(None) };
+    if digits.is_empty() {
+        return Ok(None); // RFC 3986 §3.2.3: a port may be empty
+    }
+    match parse_port(digits) {
+        Some(port) => Ok(Some(port)),
+        None if digits.contains(&b'@') => Err(HostError::UserInfo {}),
+        None => Err(HostError::InvalidPort { at: end + 1 }),
+    }
+}
+
+/// One to five digits with a value from 1 to 65535.
+fn parse_port(digits: &[u8]) -> Option<u16> {
+    if digits.len() > 5 {
+        return None;
+    }
+    let mut value = 0u32;
+    for byte in digits {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        value = value * 10 + u32::from(digit);
+    }
+    u16::try_from(value).ok().filter(|port| *port != 0)
+}
+
+/// Reads an IPv6 address in brackets, and perhaps a port.
+fn bracketed(input: &[u8]) -> Result<Host, HostError> {
+    let close = input.iter().position(|&byte| byte == b']').ok_or(HostError::InvalidAddress {})?;
+    let address = ipv6(&input[1..close]).ok_or(HostError::InvalidAddress {})?;
+    match input.get(close + 1) {
+        None | Some(b':') => {}
+        Some(_) => return Err(HostError::InvalidAddress {}),
+    }
+    let port = port(input, close + 1)?;
+    Ok(Host { target: Target::Address(IpAddr::V6(address)), port })
+}
+
+/// Some clients send a bare IPv6 address as server name; with any other colon the name is wrong.
+fn address_without_brackets(input: &[u8], colon: usize) -> Result<Host, HostError> {
+    match ipv6(input) {
+        Some(address) => Ok(Host { target: Target::Address(IpAddr::V6(address)), port: None }),
+        None => Err(HostError::ForbiddenByte { at: colon, byte: b':' }),
+    }
+}
+
+fn ipv6(text: &[u8]) -> Option<Ipv6Addr> {
+    core::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cold]
+fn forbidden(input: &[u8], at: usize) -> HostError {
+    if input[at..].contains(&b'@') {
+        return HostError::UserInfo {};
+    }
+    HostError::ForbiddenByte { at, byte: input[at] }
+}
+
+/// The longest input worth reading: domain, trailing dot, colon, five digits.
+const MAX_INPUT: usize = MAX_DOMAIN + ".:65535".len();
+
+const FORBIDDEN: u8 = 0;
+const COLON: u8 = b':';
+
+/// What each byte becomes in the canonical form; [`FORBIDDEN`] if it may not stand in a host.
+const FOLD: [u8; 256] = fold_table();
+
+const fn fold_table() -> [u8; 256] {
+    let mut table = [FORBIDDEN; 256];
+    let mut at = 0;
+    let mut byte = 0u8;
+    while at < table.len() {
+        table[at] = fold(byte);
+        at += 1;
+        byte = byte.wrapping_add(1);
+    }
+    table
+}
+
+const fn fold(byte: u8) -> u8 {
+    match byte {
+        b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | COLON => byte,
+        b'A'..=b'Z' => byte.to_ascii_lowercase(),
+        _ => FORBIDDEN,
+    }
+}
+
+#[cfg(test)]
+mod tests;
