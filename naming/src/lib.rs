@@ -15,6 +15,12 @@ pub use label::{Label, LabelError, LabelRef};
 mod name;
 pub use name::{NameError, NameRule, TunnelName, TunnelNameRef};
 
+mod handle;
+pub use handle::AgentHandle;
+
+mod display;
+pub use display::{Description, DisplayName, DisplayTextError, ShareName};
+
 mod zone;
 pub use zone::{Zone, ZoneError};
 
@@ -29,3 +35,9 @@ pub use destination::{Destination, Zones, ZonesError};
 
 mod domain;
 pub use domain::{CustomDomain, CustomDomainRef, DomainError};
+
+mod reserved;
+pub use reserved::{BUILT_IN_RESERVED, ReservedGroup, ReservedNames, Skeleton};
+
+mod rules;
+pub use rules::{NameRefusal, NameRules, WordFilter};

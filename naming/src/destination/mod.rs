@@ -72,6 +72,11 @@ impl Zones {
         zone.can_hold(name) && self.zone(&host).is_none() && !self.is_parent(&host)
     }
 
+    /// Whether a tenant's domain may be registered beside these zones: it is none of them, nor in or above one.
+    pub fn can_serve(&self, domain: CustomDomainRef<'_>) -> bool {
+        matches!(self.classify_domain(domain.as_str()), Destination::Custom { .. })
+    }
+
     fn classify_domain<'a>(&'a self, domain: &'a str) -> Destination<'a> {
         let Some((label, rest)) = domain.split_once('.') else {
             return self.zone(domain).map_or(Destination::Foreign, |zone| Destination::Zone { zone });

@@ -108,6 +108,21 @@ fn the_innermost_zone_has_the_host_and_hides_the_name_outside() {
 }
 
 #[test]
+fn tenants_bring_no_domain_of_a_zone() {
+    for (text, served) in [
+        ("shop.customer.test", true),
+        ("tunnel.example", false),
+        ("shop.tunnel.example", false),
+        ("a.b.tunnel.example", false),
+        ("customer.test", true),
+    ] {
+        assert_eq!(zones().can_serve(CustomDomainRef::parse(text).unwrap()), served, "{text}");
+    }
+    let zones = Zones::new([Zone::parse("t.acme.test").unwrap()]).unwrap();
+    assert!(!zones.can_serve(CustomDomainRef::parse("acme.test").unwrap()), "above a zone");
+}
+
+#[test]
 fn the_same_zone_twice_is_refused() {
     let zone = Zone::parse("tunnel.example").unwrap();
     let plain = zone.clone().with_port_keys(false);
