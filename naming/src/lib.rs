@@ -30,6 +30,10 @@ pub use host::{Host, HostError, HostSource};
 mod key_label;
 pub use key_label::{KeyLabelRef, PortPrefix};
 
+#[cfg(feature = "keys")]
+#[cfg_attr(docsrs, doc(cfg(feature = "keys")))]
+pub mod keys;
+
 mod destination;
 pub use destination::{Destination, Zones, ZonesError};
 

@@ -37,6 +37,19 @@ fn a_host_is_parsed_and_classified_without_allocating() {
     assert_eq!(info.count_total, 0);
 }
 
+#[cfg(feature = "keys")]
+#[test]
+fn keys_are_sealed_and_opened_without_allocating() {
+    use adit_naming::keys::{KeyRing, RingKey, TunnelId};
+
+    let ring = KeyRing::new(RingKey::new(0, [7; 32]).unwrap());
+    let info = measure(|| {
+        let key = ring.seal(TunnelId::from_u128(42));
+        assert_eq!(ring.open(key.label()), Ok(TunnelId::from_u128(42)));
+    });
+    assert_eq!(info.count_total, 0);
+}
+
 #[test]
 fn the_counter_does_count() {
     let info = measure(|| {
