@@ -148,6 +148,7 @@ mod tests {
     use super::*;
 
     const ID: TunnelId = TunnelId::new(1);
+    const NO_KEYS: [OwnedRouteKey; 0] = [];
 
     #[test]
     fn without_an_agent_there_is_nobody_to_ask() {
@@ -239,7 +240,7 @@ mod tests {
 
     fn table(agents: usize) -> RouteTable<usize> {
         let table = RouteTable::new();
-        table.publish(ID, [] as [OwnedRouteKey; 0], ()).unwrap();
+        table.publish(ID, NO_KEYS, ()).unwrap();
         for agent in 0..agents {
             table.attach(ID, Join::Beside { max_agents: 8 }, agent).unwrap();
         }

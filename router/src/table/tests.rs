@@ -255,7 +255,7 @@ proptest! {
     #[test]
     fn any_list_of_changes_agrees_with_a_naive_model(changes in prop::collection::vec(change(), 0..60)) {
         let table = RouteTable::<usize, usize>::new();
-        let mut model: BTreeMap<u128, (Vec<String>, Vec<(u64, usize)>)> = BTreeMap::new();
+        let mut model = BTreeMap::<u128, ModelTunnel>::new();
         let mut generation = 0;
         for (step, change) in changes.into_iter().enumerate() {
             match change {
@@ -315,6 +315,9 @@ proptest! {
         }
     }
 }
+
+/// Names, then generations with handles.
+type ModelTunnel = (Vec<String>, Vec<(u64, usize)>);
 
 #[derive(Clone, Debug)]
 enum Change {

@@ -281,7 +281,7 @@ mod tests {
             let mut trie = Trie::new();
             for (step, (is_insert, key)) in (0u64..).zip(changes) {
                 // Hashes that meet in all but their last bits make deep paths and lists.
-                let hash = key % 50 << 58;
+                let hash = (key % 50) << 58;
                 if is_insert {
                     let replaced = trie.insert(hash, (key, step), |value: &(u64, u64)| value.0 == key);
                     prop_assert_eq!(replaced.map(|value| value.1), model.insert(key, step));
