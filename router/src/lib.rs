@@ -6,3 +6,12 @@ pub use table::{
     Agent, AttachError, Attached, Dispatch, Generation, InFlight, Join, MAX_KEYS, OwnedRouteKey,
     PublishError, RouteKey, RouteTable, Routes, Standing, Stick, Superseded, Tunnel, TunnelId, Update,
 };
+
+#[cfg(feature = "http")]
+mod request;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use request::{
+    Admitted, CookieScope, GateError, HeldBack, PathView, Reaction, RequestGate, ResponseError, Visitor,
+    prepare_request, prepare_response,
+};

@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn entry(table: &RouteTable<usize>) -> Arc<Tunnel<usize>> {
-        table.find(super::super::RouteKey::Id(ID)).unwrap()
+        table.find(super::super::RouteKey::id(ID)).unwrap()
     }
 
     fn table(agents: usize) -> RouteTable<usize> {

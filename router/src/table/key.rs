@@ -3,6 +3,8 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use adit_naming::{CustomDomainRef, Destination, KeyLabelRef, TunnelNameRef};
+
 /// A tunnel's own number, 128 bits wide. It is what the key of a `{port}-{key}.{zone}` host opens to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TunnelId(u128);
@@ -29,48 +31,132 @@ impl fmt::Display for TunnelId {
 
 /// One way to a tunnel, as a visitor takes it. Looking one up copies nothing.
 ///
-/// Names and domains are compared byte for byte: give them in the canonical form that `adit-naming` makes (lower case,
-/// no trailing dot), or nothing will be found.
+/// Text comes in by the types of `adit-naming` only, which have it in canonical form, so that two spellings of one name
+/// can't be two keys. A name means the same tunnel in each zone of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RouteKey<'a> {
-    /// The tunnel's number: a `{port}-{key}.{zone}` host, once its key is opened.
-    Id(TunnelId),
-    /// The label of a `{name}.{zone}` host.
-    Name(&'a str),
-    /// A whole host that belongs to the tunnel's owner: a custom domain.
-    Domain(&'a str),
-    /// A public TCP port.
-    TcpPort(u16),
-    /// A public UDP port.
-    UdpPort(u16),
-}
+pub struct RouteKey<'a>(Kind<'a>);
 
-impl RouteKey<'_> {
+impl<'a> RouteKey<'a> {
+    /// The tunnel's number: a `{port}-{key}.{zone}` host, once its key is opened.
+    #[must_use]
+    pub const fn id(id: TunnelId) -> Self {
+        Self(Kind::Id(id))
+    }
+
+    /// The first label of a `{name}.{zone}` host.
+    #[must_use]
+    pub fn name(name: TunnelNameRef<'a>) -> Self {
+        Self(Kind::Name(name.as_str()))
+    }
+
+    /// A whole host that belongs to the tunnel's owner.
+    #[must_use]
+    pub fn domain(domain: CustomDomainRef<'a>) -> Self {
+        Self(Kind::Domain(domain.as_str()))
+    }
+
+    /// A public TCP port.
+    #[must_use]
+    pub const fn tcp_port(port: u16) -> Self {
+        Self(Kind::TcpPort(port))
+    }
+
+    /// A public UDP port.
+    #[must_use]
+    pub const fn udp_port(port: u16) -> Self {
+        Self(Kind::UdpPort(port))
+    }
+
+    /// The way that a visitor's host takes, be it from a `Host` header, an `:authority` or the server name of TLS.
+    ///
+    /// `open` opens the key of a `{port}-{key}` host: a key ring's work, no lookup. `None` for the zone itself and for
+    /// hosts that lead nowhere; the answer to those is that for a tunnel which doesn't exist (cases R-03, R-04, R-12).
+    ///
+    /// ```
+    /// use adit_naming::{Host, HostSource, Zone, Zones};
+    /// use adit_router::{RouteKey, TunnelId};
+    ///
+    /// let zones = Zones::new([Zone::parse("tunnel.example").unwrap()]).unwrap();
+    /// let host = Host::parse(b"my-app.tunnel.example", HostSource::Header).unwrap();
+    /// assert!(RouteKey::of(zones.classify(&host), |_| None).is_some());
+    ///
+    /// let host = Host::parse(b"3000-k2x.tunnel.example", HostSource::Header).unwrap();
+    /// let opened = RouteKey::of(zones.classify(&host), |_| Some(TunnelId::new(7)));
+    /// assert_eq!(opened, Some(RouteKey::id(TunnelId::new(7))));
+    /// ```
+    #[must_use]
+    pub fn of(
+        destination: Destination<'a>,
+        open: impl FnOnce(KeyLabelRef<'a>) -> Option<TunnelId>,
+    ) -> Option<Self> {
+        match destination {
+            Destination::TunnelByName { name, .. } => Some(Self::name(name)),
+            Destination::TunnelByKey { key, .. } => open(key).map(Self::id),
+            Destination::Custom { domain } => Some(Self::domain(domain)),
+            Destination::Zone { .. } | Destination::Foreign => None,
+        }
+    }
+
     /// A copy that a tunnel's entry can keep.
     #[must_use]
     pub fn into_owned(self) -> OwnedRouteKey {
-        OwnedRouteKey(match self {
-            Self::Id(id) => Repr::Id(id),
-            Self::Name(name) => Repr::Name(Text::new(name)),
-            Self::Domain(host) => Repr::Domain(Text::new(host)),
-            Self::TcpPort(port) => Repr::TcpPort(port),
-            Self::UdpPort(port) => Repr::UdpPort(port),
+        OwnedRouteKey(match self.0 {
+            Kind::Id(id) => Repr::Id(id),
+            Kind::Name(name) => Repr::Name(Text::new(name)),
+            Kind::Domain(host) => Repr::Domain(Text::new(host)),
+            Kind::TcpPort(port) => Repr::TcpPort(port),
+            Kind::UdpPort(port) => Repr::UdpPort(port),
         })
+    }
+
+    pub(crate) fn is_port(&self) -> bool {
+        matches!(self.0, Kind::TcpPort(_) | Kind::UdpPort(_))
+    }
+
+    pub(crate) fn is_name(&self) -> bool {
+        matches!(self.0, Kind::Name(_))
+    }
+
+    pub(crate) fn as_id(&self) -> Option<TunnelId> {
+        match self.0 {
+            Kind::Id(id) => Some(id),
+            Kind::Name(_) | Kind::Domain(_) | Kind::TcpPort(_) | Kind::UdpPort(_) => None,
+        }
     }
 }
 
 // A one-byte tag, where the derived form would feed eight to the hasher for each lookup.
 impl Hash for RouteKey<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        match self {
-            Self::Id(id) => (0u8, id).hash(state),
-            Self::Name(name) => (1u8, name).hash(state),
-            Self::Domain(host) => (2u8, host).hash(state),
-            Self::TcpPort(port) => (3u8, port).hash(state),
-            Self::UdpPort(port) => (4u8, port).hash(state),
+        match self.0 {
+            Kind::Id(id) => (0u8, id).hash(state),
+            Kind::Name(name) => (1u8, name).hash(state),
+            Kind::Domain(host) => (2u8, host).hash(state),
+            Kind::TcpPort(port) => (3u8, port).hash(state),
+            Kind::UdpPort(port) => (4u8, port).hash(state),
         }
     }
+}
+
+/// As a person would write it: `my-app`, `shop.example`, `tcp 35432`; the number of a tunnel in hexadecimal digits.
+impl fmt::Display for RouteKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Kind::Id(id) => id.fmt(f),
+            Kind::Name(text) | Kind::Domain(text) => f.pad(text),
+            Kind::TcpPort(port) => write!(f, "tcp {port}"),
+            Kind::UdpPort(port) => write!(f, "udp {port}"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind<'a> {
+    Id(TunnelId),
+    Name(&'a str),
+    Domain(&'a str),
+    TcpPort(u16),
+    UdpPort(u16),
 }
 
 /// A [`RouteKey`] that owns its text; names up to 21 bytes live in the value itself.
@@ -81,25 +167,26 @@ impl OwnedRouteKey {
     /// The borrowed form.
     #[must_use]
     pub fn as_key(&self) -> RouteKey<'_> {
-        match &self.0 {
-            Repr::Id(id) => RouteKey::Id(*id),
-            Repr::Name(name) => RouteKey::Name(name.as_str()),
-            Repr::Domain(host) => RouteKey::Domain(host.as_str()),
-            Repr::TcpPort(port) => RouteKey::TcpPort(*port),
-            Repr::UdpPort(port) => RouteKey::UdpPort(*port),
-        }
+        RouteKey(match &self.0 {
+            Repr::Id(id) => Kind::Id(*id),
+            Repr::Name(name) => Kind::Name(name.as_str()),
+            Repr::Domain(host) => Kind::Domain(host.as_str()),
+            Repr::TcpPort(port) => Kind::TcpPort(*port),
+            Repr::UdpPort(port) => Kind::UdpPort(*port),
+        })
     }
 
     /// Whether this is `key`, without building a borrowed form first.
     #[inline]
     pub(crate) fn is(&self, key: RouteKey<'_>) -> bool {
-        match (&self.0, key) {
-            (Repr::Name(ours), RouteKey::Name(theirs)) | (Repr::Domain(ours), RouteKey::Domain(theirs)) => {
+        match (&self.0, key.0) {
+            (Repr::Name(ours), Kind::Name(theirs)) | (Repr::Domain(ours), Kind::Domain(theirs)) => {
                 ours.as_bytes() == theirs.as_bytes()
             }
-            (Repr::Id(ours), RouteKey::Id(theirs)) => *ours == theirs,
-            (Repr::TcpPort(ours), RouteKey::TcpPort(theirs)) => *ours == theirs,
-            (Repr::UdpPort(ours), RouteKey::UdpPort(theirs)) => *ours == theirs,
+            (Repr::Id(ours), Kind::Id(theirs)) => *ours == theirs,
+            (Repr::TcpPort(ours), Kind::TcpPort(theirs)) | (Repr::UdpPort(ours), Kind::UdpPort(theirs)) => {
+                *ours == theirs
+            }
             _ => false,
         }
     }
@@ -173,7 +260,7 @@ mod tests {
         for length in 0..100 {
             let text = "n".repeat(length);
             assert_eq!(Text::new(&text).as_str(), text);
-            let key = RouteKey::Name(&text);
+            let key = RouteKey(Kind::Name(&text));
             assert_eq!(key.into_owned().as_key(), key);
             assert!(key.into_owned().is(key));
         }
@@ -182,11 +269,11 @@ mod tests {
     #[test]
     fn keys_of_different_kinds_are_never_equal() {
         let keys = [
-            RouteKey::Id(TunnelId::new(80)),
-            RouteKey::Name("80"),
-            RouteKey::Domain("80"),
-            RouteKey::TcpPort(80),
-            RouteKey::UdpPort(80),
+            RouteKey::id(TunnelId::new(80)),
+            RouteKey(Kind::Name("80")),
+            RouteKey(Kind::Domain("80")),
+            RouteKey::tcp_port(80),
+            RouteKey::udp_port(80),
         ];
         let hasher = RandomState::new();
         for (at, one) in keys.iter().enumerate() {

@@ -3,6 +3,7 @@
 mod agent;
 mod choose;
 mod key;
+mod refusal;
 mod routes;
 mod trie;
 mod tunnel;

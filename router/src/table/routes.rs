@@ -92,7 +92,7 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
         facts: P,
     ) -> Result<(), PublishError> {
         let keys = self.checked_keys(id, keys)?;
-        let before = self.routes.find(RouteKey::Id(id)).cloned();
+        let before = self.routes.find(RouteKey::id(id)).cloned();
         let agents = before.as_ref().map_or(Agents::None, |tunnel| tunnel.agents().iter().cloned().collect());
         if let Some(before) = &before {
             self.forget(before);
@@ -105,7 +105,7 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
     ///
     /// Returns the last version, with the agents whose streams are to be reset; `None` if there was no such tunnel.
     pub fn withdraw(&mut self, id: TunnelId) -> Option<Arc<Tunnel<T, P>>> {
-        let tunnel = self.routes.find(RouteKey::Id(id)).cloned()?;
+        let tunnel = self.routes.find(RouteKey::id(id)).cloned()?;
         self.forget(&tunnel);
         self.retired.extend(tunnel.agents().iter().map(|agent| (Arc::clone(agent), Standing::Gone)));
         Some(tunnel)
@@ -132,7 +132,7 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
         join: Join,
         handle: T,
     ) -> Result<Attached<T>, AttachError> {
-        let tunnel = self.routes.find(RouteKey::Id(id)).cloned().ok_or(AttachError::UnknownTunnel { id })?;
+        let tunnel = self.routes.find(RouteKey::id(id)).cloned().ok_or(AttachError::UnknownTunnel { id })?;
         if generation <= tunnel.newest() {
             return Err(AttachError::Stale { newest: tunnel.newest() });
         }
@@ -159,7 +159,7 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
     }
 
     fn retire(&mut self, id: TunnelId, generation: Generation, standing: Standing) -> Option<Arc<Agent<T>>> {
-        let tunnel = self.routes.find(RouteKey::Id(id)).cloned()?;
+        let tunnel = self.routes.find(RouteKey::id(id)).cloned()?;
         let agent = tunnel.agents().iter().find(|agent| agent.generation() == generation).cloned()?;
         let kept = tunnel.agents().iter().filter(|kept| kept.generation() != generation).cloned();
         self.replace_agents(&tunnel, kept.collect());
@@ -195,7 +195,7 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
         let mut checked = Vec::new();
         for key in keys {
             self.check_key(id, &key)?;
-            if checked.contains(&key) || key.as_key() == RouteKey::Id(id) {
+            if checked.contains(&key) || key.as_key() == RouteKey::id(id) {
                 continue;
             }
             if checked.len() == MAX_KEYS {
@@ -207,13 +207,9 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
     }
 
     fn check_key(&self, id: TunnelId, key: &OwnedRouteKey) -> Result<(), PublishError> {
-        let holder = match key.as_key() {
-            RouteKey::Id(other) => Some(other),
-            wanted @ (RouteKey::Name(_)
-            | RouteKey::Domain(_)
-            | RouteKey::TcpPort(_)
-            | RouteKey::UdpPort(_)) => self.routes.find(wanted).map(|tunnel| tunnel.id()),
-        };
+        let key_as_asked = key.as_key();
+        let holder =
+            key_as_asked.as_id().or_else(|| self.routes.find(key_as_asked).map(|tunnel| tunnel.id()));
         match holder {
             Some(holder) if holder != id => Err(PublishError::KeyTaken { key: key.clone(), holder }),
             _ => Ok(()),
@@ -222,17 +218,17 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
 
     fn place(&mut self, tunnel: &Arc<Tunnel<T, P>>) {
         let id = tunnel.id();
-        for key in tunnel.keys().chain([RouteKey::Id(id)]) {
+        for key in tunnel.keys().chain([RouteKey::id(id)]) {
             let hash = self.routes.hasher.hash_one(key);
             let replaced = self.routes.trie.insert(hash, Arc::clone(tunnel), |found| found.has(key));
-            if replaced.is_none() && key == RouteKey::Id(id) {
+            if replaced.is_none() && key == RouteKey::id(id) {
                 self.routes.tunnels += 1;
             }
         }
     }
 
     fn forget(&mut self, tunnel: &Tunnel<T, P>) {
-        for key in tunnel.keys().chain([RouteKey::Id(tunnel.id())]) {
+        for key in tunnel.keys().chain([RouteKey::id(tunnel.id())]) {
             let hash = self.routes.hasher.hash_one(key);
             self.routes.trie.remove(hash, |found| found.has(key));
         }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use adit_naming::{CustomDomainRef, TunnelNameRef};
 use proptest::prelude::*;
 
 use super::*;
@@ -8,18 +9,14 @@ use super::*;
 #[test]
 fn every_kind_of_key_leads_to_its_tunnel_and_all_go_together() {
     let table = RouteTable::<&str>::new();
-    let keys = [
-        RouteKey::Name("demo"),
-        RouteKey::Domain("shop.example"),
-        RouteKey::TcpPort(35432),
-        RouteKey::UdpPort(19132),
-    ];
+    let keys =
+        [by_name("demo"), by_domain("shop.example"), RouteKey::tcp_port(35432), RouteKey::udp_port(19132)];
     table.publish(ONE, keys.map(RouteKey::into_owned), ()).unwrap();
-    for key in keys.into_iter().chain([RouteKey::Id(ONE)]) {
+    for key in keys.into_iter().chain([RouteKey::id(ONE)]) {
         assert_eq!(table.find(key).unwrap().id(), ONE);
     }
     table.withdraw(ONE).unwrap();
-    for key in keys.into_iter().chain([RouteKey::Id(ONE)]) {
+    for key in keys.into_iter().chain([RouteKey::id(ONE)]) {
         assert!(table.find(key).is_none());
     }
     assert!(table.snapshot().is_empty());
@@ -31,8 +28,8 @@ fn a_key_of_another_tunnel_is_refused_and_nothing_is_changed() {
     table.publish(ONE, [name("one")], ()).unwrap();
     let refused = table.publish(TWO, [name("two"), name("one")], ()).unwrap_err();
     assert_eq!(refused, PublishError::KeyTaken { key: name("one"), holder: ONE });
-    assert!(table.find(RouteKey::Name("two")).is_none());
-    let refused = table.publish(TWO, [RouteKey::Id(ONE).into_owned()], ()).unwrap_err();
+    assert!(table.find(by_name("two")).is_none());
+    let refused = table.publish(TWO, [RouteKey::id(ONE).into_owned()], ()).unwrap_err();
     assert!(matches!(refused, PublishError::KeyTaken { holder: ONE, .. }));
 }
 
@@ -42,8 +39,8 @@ fn publishing_again_changes_keys_and_facts_but_keeps_the_agents() {
     table.publish(ONE, [name("old"), name("both")], 1).unwrap();
     table.attach(ONE, Join::Replace, "agent").unwrap();
     table.publish(ONE, [name("both"), name("new")], 2).unwrap();
-    assert!(table.find(RouteKey::Name("old")).is_none());
-    let tunnel = table.find(RouteKey::Name("new")).unwrap();
+    assert!(table.find(by_name("old")).is_none());
+    let tunnel = table.find(by_name("new")).unwrap();
     assert_eq!(*tunnel.facts(), 2);
     assert_eq!(*tunnel.agents()[0].handle(), "agent");
     assert_eq!(table.snapshot().len(), 1);
@@ -52,11 +49,11 @@ fn publishing_again_changes_keys_and_facts_but_keeps_the_agents() {
 #[test]
 fn a_tunnel_has_at_most_so_many_keys() {
     let table = RouteTable::<()>::new();
-    let keys = |count: usize| (0..count).map(|number| name(&format!("n{number}"))).collect::<Vec<_>>();
+    let keys = |count: usize| (0..count).map(|number| name(&format!("name-{number}"))).collect::<Vec<_>>();
     table.publish(ONE, keys(MAX_KEYS), ()).unwrap();
     let refused = table.publish(ONE, keys(MAX_KEYS + 1), ()).unwrap_err();
     assert_eq!(refused, PublishError::TooManyKeys { max_keys: MAX_KEYS });
-    assert_eq!(table.find(RouteKey::Id(ONE)).unwrap().keys().count(), MAX_KEYS);
+    assert_eq!(table.find(RouteKey::id(ONE)).unwrap().keys().count(), MAX_KEYS);
 }
 
 #[test]
@@ -70,7 +67,7 @@ fn the_newest_agent_takes_over_and_the_older_drains() {
     assert_eq!(first.standing(), Standing::Draining);
     assert!(first.begin().is_err());
     assert_eq!(*running.handle(), "first", "no stream changes its agent");
-    assert_eq!(*table.find(RouteKey::Name("one")).unwrap().agents()[0].handle(), "second");
+    assert_eq!(*table.find(by_name("one")).unwrap().agents()[0].handle(), "second");
 }
 
 #[test]
@@ -79,7 +76,7 @@ fn a_replaced_session_that_ends_does_not_remove_its_successor() {
     let first = table.attach(ONE, Join::Replace, "first").unwrap().agent;
     table.attach(ONE, Join::Replace, "second").unwrap();
     assert!(table.detach(ONE, first.generation()).is_none());
-    assert_eq!(table.find(RouteKey::Id(ONE)).unwrap().agents().len(), 1);
+    assert_eq!(table.find(RouteKey::id(ONE)).unwrap().agents().len(), 1);
 }
 
 #[test]
@@ -112,25 +109,25 @@ fn agents_beside_each_other_are_bounded_and_ordered() {
     let first = table.attach(ONE, beside, "a").unwrap().agent;
     let second = table.attach(ONE, beside, "b").unwrap().agent;
     assert_eq!(table.attach(ONE, beside, "c").unwrap_err(), AttachError::TooManyAgents { max_agents: 2 });
-    let tunnel = table.find(RouteKey::Id(ONE)).unwrap();
+    let tunnel = table.find(RouteKey::id(ONE)).unwrap();
     let generations: Vec<_> = tunnel.agents().iter().map(|agent| agent.generation()).collect();
     assert_eq!(generations, [first.generation(), second.generation()]);
     table.drain(ONE, first.generation()).unwrap();
-    assert_eq!(table.find(RouteKey::Id(ONE)).unwrap().agents().len(), 1);
+    assert_eq!(table.find(RouteKey::id(ONE)).unwrap().agents().len(), 1);
 }
 
 #[test]
 fn r15_a_request_in_dispatch_never_reaches_another_tenant() {
     let table = published();
     table.attach(ONE, Join::Replace, "old tenant").unwrap();
-    let looked_up = table.find(RouteKey::Name("one")).unwrap();
+    let looked_up = table.find(by_name("one")).unwrap();
     table.withdraw(ONE).unwrap();
     table.publish(TWO, [name("one")], ()).unwrap();
     table.attach(TWO, Join::Replace, "new tenant").unwrap();
     assert_eq!(looked_up.id(), ONE);
     assert_eq!(looked_up.agents()[0].standing(), Standing::Gone);
     assert!(looked_up.agents()[0].begin().is_err());
-    assert_eq!(table.find(RouteKey::Name("one")).unwrap().id(), TWO);
+    assert_eq!(table.find(by_name("one")).unwrap().id(), TWO);
 }
 
 #[test]
@@ -155,7 +152,7 @@ fn a_change_that_fails_leaves_no_trace() {
     });
     assert_eq!(result, Err("changed my mind"));
     assert!(agent.begin().is_ok());
-    assert!(table.find(RouteKey::Name("two")).is_none());
+    assert!(table.find(by_name("two")).is_none());
 }
 
 #[test]
@@ -163,7 +160,7 @@ fn a_snapshot_does_not_change() {
     let table = published();
     let snapshot = table.snapshot();
     table.withdraw(ONE).unwrap();
-    assert!(snapshot.find(RouteKey::Name("one")).is_some());
+    assert!(snapshot.find(by_name("one")).is_some());
     let mut seen = Vec::new();
     snapshot.for_each(|tunnel| seen.push(tunnel.id()));
     assert_eq!(seen, [ONE]);
@@ -173,23 +170,21 @@ fn a_snapshot_does_not_change() {
 fn a_lookup_allocates_nothing() {
     let table = RouteTable::<u32>::new();
     for number in 0..1_000u128 {
-        let keys = [
-            name(&format!("tunnel-{number}")),
-            RouteKey::Domain("a-domain-that-is-not-short.example").into_owned(),
-        ];
+        let keys =
+            [name(&format!("tunnel-{number}")), by_domain("a-domain-that-is-not-short.example").into_owned()];
         let count = if number == 0 { 2 } else { 1 };
         table.publish(TunnelId::new(number), keys.into_iter().take(count), ()).unwrap();
         table.attach(TunnelId::new(number), Join::Replace, 7).unwrap();
     }
     // The first load of a thread makes its slots in the table of readers.
-    let _first_of_this_thread = table.find(RouteKey::Name("tunnel-1"));
+    let _first_of_this_thread = table.find(by_name("tunnel-1"));
     let counted = allocation_counter::measure(|| {
-        let found = table.find(RouteKey::Name("tunnel-500")).unwrap();
+        let found = table.find(by_name("tunnel-500")).unwrap();
         let agent = Dispatch::new(9).next(&found).unwrap();
         assert!(agent.begin().is_ok());
-        assert!(table.find(RouteKey::Domain("a-domain-that-is-not-short.example")).is_some());
-        assert!(table.find(RouteKey::Name("unknown")).is_none());
-        assert!(table.look(RouteKey::Id(TunnelId::new(5)), |tunnel| tunnel.id()).is_some());
+        assert!(table.find(by_domain("a-domain-that-is-not-short.example")).is_some());
+        assert!(table.find(by_name("unknown")).is_none());
+        assert!(table.look(RouteKey::id(TunnelId::new(5)), |tunnel| tunnel.id()).is_some());
     });
     assert_eq!(counted.count_total, 0);
 }
@@ -198,7 +193,7 @@ fn a_lookup_allocates_nothing() {
 #[test]
 fn racing_lookups_see_all_indexes_change_together() {
     let table = RouteTable::<u64, u64>::new();
-    table.publish(ONE, [name("one"), RouteKey::TcpPort(1).into_owned()], 0).unwrap();
+    table.publish(ONE, [name("one"), RouteKey::tcp_port(1).into_owned()], 0).unwrap();
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -206,9 +201,9 @@ fn racing_lookups_see_all_indexes_change_together() {
                 let mut last = 0;
                 while !is_done.load(Ordering::Relaxed) {
                     let snapshot = table.snapshot();
-                    let by_name = *snapshot.find(RouteKey::Name("one")).unwrap().facts();
-                    let by_port = *snapshot.find(RouteKey::TcpPort(1)).unwrap().facts();
-                    let by_id = *snapshot.find(RouteKey::Id(ONE)).unwrap().facts();
+                    let by_name = *snapshot.find(by_name("one")).unwrap().facts();
+                    let by_port = *snapshot.find(RouteKey::tcp_port(1)).unwrap().facts();
+                    let by_id = *snapshot.find(RouteKey::id(ONE)).unwrap().facts();
                     assert_eq!((by_name, by_port), (by_id, by_id));
                     assert!(by_id >= last, "time runs backwards");
                     last = by_id;
@@ -216,7 +211,7 @@ fn racing_lookups_see_all_indexes_change_together() {
             });
         }
         for version in 1..3_000 {
-            table.publish(ONE, [RouteKey::TcpPort(1).into_owned(), name("one")], version).unwrap();
+            table.publish(ONE, [RouteKey::tcp_port(1).into_owned(), name("one")], version).unwrap();
         }
         is_done.store(true, Ordering::Relaxed);
     });
@@ -235,7 +230,7 @@ fn racing_takeovers_leave_no_gap_and_no_load() {
             scope.spawn(|| {
                 while !is_done.load(Ordering::Relaxed) {
                     let begun = (0..64).find_map(|_| {
-                        let tunnel = table.find(RouteKey::Name("one")).unwrap();
+                        let tunnel = table.find(by_name("one")).unwrap();
                         Dispatch::new(0).next(&tunnel)?.begin().ok()
                     });
                     assert!(begun.is_some(), "a takeover left a gap");
@@ -306,7 +301,7 @@ proptest! {
         }
         for text in NAMES {
             let expected = model.iter().find(|(_, (held, _))| held.iter().any(|held| held == text));
-            let found = table.find(RouteKey::Name(text));
+            let found = table.find(by_name(text));
             prop_assert_eq!(found.as_ref().map(|tunnel| tunnel.id().number()), expected.map(|(id, _)| *id));
             let agents = found.map(|tunnel| {
                 tunnel.agents().iter().map(|agent| (agent.generation().number(), *agent.handle())).collect::<Vec<_>>()
@@ -345,7 +340,15 @@ fn published() -> RouteTable<&'static str> {
 }
 
 fn name(text: &str) -> OwnedRouteKey {
-    RouteKey::Name(text).into_owned()
+    by_name(text).into_owned()
+}
+
+fn by_name(text: &str) -> RouteKey<'_> {
+    RouteKey::name(TunnelNameRef::parse(text).unwrap())
+}
+
+fn by_domain(text: &str) -> RouteKey<'_> {
+    RouteKey::domain(CustomDomainRef::parse(text).unwrap())
 }
 
 const ONE: TunnelId = TunnelId::new(1);

@@ -49,11 +49,9 @@ impl<T, P> Tunnel<T, P> {
     /// Whether `key` leads here.
     #[inline]
     pub(crate) fn has(&self, key: RouteKey<'_>) -> bool {
-        match key {
-            RouteKey::Id(id) => self.id == id,
-            RouteKey::Name(_) | RouteKey::Domain(_) | RouteKey::TcpPort(_) | RouteKey::UdpPort(_) => {
-                self.keys.iter().any(|ours| ours.is(key))
-            }
+        match key.as_id() {
+            Some(id) => self.id == id,
+            None => self.keys.iter().any(|ours| ours.is(key)),
         }
     }
 }
