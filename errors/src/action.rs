@@ -51,6 +51,11 @@ impl NextAction {
         if self.is_known() { self.clone() } else { Self::NO_ACTION_POSSIBLE }
     }
 
+    /// Whether it asks for the same request again.
+    pub(crate) fn repeats(&self) -> bool {
+        [Self::RETRY_WITH_BACKOFF, Self::RECONNECT, Self::USE_NEW_CONNECTION].contains(self)
+    }
+
     /// All actions this crate knows, in the order of `CODES.md`.
     #[must_use]
     pub const fn known() -> &'static [ActionEntry] {

@@ -38,6 +38,37 @@ impl Code {
         Self(Cow::Borrowed(text))
     }
 
+    /// The code that an HTTP status alone stands for, when nothing else is known.
+    ///
+    /// A status without a code of its own gives the general one of its class: the caller's fault below 500, the
+    /// server's from there on. Anything outside 400 to 599 is no refusal, and so a failure of the server.
+    #[must_use]
+    pub const fn for_status(status: u16) -> Self {
+        match status {
+            401 => Self::AUTH_FAILED,
+            402 => Self::UPGRADE_REQUIRED,
+            403 => Self::FORBIDDEN,
+            404 | 410 => Self::NOT_FOUND,
+            405 => Self::METHOD_NOT_ALLOWED,
+            408 | 425 => Self::REQUEST_TIMEOUT,
+            409 | 412 | 428 => Self::CONFLICT,
+            413 => Self::PAYLOAD_TOO_LARGE,
+            414 => Self::URI_TOO_LONG,
+            415 => Self::UNSUPPORTED_MEDIA_TYPE,
+            417 => Self::EXPECTATION_FAILED,
+            421 => Self::MISDIRECTED,
+            426 => Self::UNSUPPORTED_VERSION,
+            429 => Self::RATE_LIMITED,
+            431 => Self::HEADERS_TOO_LARGE,
+            400..=499 => Self::VALIDATION_FAILED,
+            505 | 501 => Self::NOT_IMPLEMENTED,
+            502 => Self::BAD_GATEWAY,
+            503 => Self::SERVICE_UNAVAILABLE,
+            504 => Self::GATEWAY_TIMEOUT,
+            _ => Self::INTERNAL,
+        }
+    }
+
     /// The text as it stands in `error`.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -30,3 +30,16 @@ pub use envelope::Envelope;
 
 mod hidden;
 pub use hidden::Hidden;
+
+mod exchange;
+pub use exchange::{Exchange, Outcome};
+
+mod reply;
+pub use reply::{MAX_REPLY_BYTES, Reply, Shape};
+
+mod format;
+pub use format::{Format, Style, StyleError};
+
+mod problem;
+
+mod proxy_status;

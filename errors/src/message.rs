@@ -16,6 +16,11 @@ pub(crate) fn clean(text: Cow<'static, str>) -> Cow<'static, str> {
     Cow::Owned(cleaned(text.chars()))
 }
 
+/// As [`clean`], of a text that is borrowed for a moment only: no more than the kept part is copied.
+pub(crate) fn clean_text(text: &str) -> Cow<'static, str> {
+    Cow::Owned(if is_clean(text) { text.to_owned() } else { cleaned(text.chars()) })
+}
+
 /// As [`clean`], of bytes that ought to be UTF-8: each broken piece becomes U+FFFD.
 pub(crate) fn clean_bytes(bytes: &[u8]) -> Cow<'static, str> {
     // Four bytes for the longest character: enough to fill the message, however the bytes decode.

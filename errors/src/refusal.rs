@@ -157,31 +157,60 @@ impl Refusal {
         self.upstream_answered
     }
 
-    /// Who may fix it, so whom to tell.
+    /// Who may fix it, so whom to tell; with an unknown code, as its status suggests.
     #[must_use]
     pub fn fixer(&self) -> Fixer {
-        match self.code.entry() {
-            Some(entry) => entry.fixer(),
-            None if self.next_action == NextAction::RETRY_WITH_BACKOFF => Fixer::Time,
-            None if self.status >= 500 => Fixer::Operator,
-            None => Fixer::Caller,
-        }
+        self.entry().map_or(Fixer::Operator, Entry::fixer)
     }
 
-    /// Whether the same request may succeed later.
+    /// Whether the same request may succeed later: never, unless the next action asks for a repeat.
     #[must_use]
     pub fn repeat(&self) -> Repeat {
-        match self.code.entry() {
-            Some(entry) => entry.repeat(),
-            None if self.next_action == NextAction::RETRY_WITH_BACKOFF => Repeat::Backoff,
-            None => Repeat::Never,
+        if !self.next_action.repeats() {
+            return Repeat::Never;
+        }
+        match self.entry().map(Entry::repeat) {
+            Some(Repeat::Once) => Repeat::Once,
+            // The peer asks for it, and it knows best.
+            Some(Repeat::Backoff | Repeat::Never) | None => Repeat::Backoff,
         }
     }
 
-    /// Whether the refused request may have taken effect; with an unknown code, nobody knows.
+    /// Whether the refused request may have taken effect; with an unknown code, as its status suggests.
     #[must_use]
     pub fn effect(&self) -> Effect {
-        self.code.entry().map_or(Effect::Possible, Entry::effect)
+        self.entry().map_or(Effect::Possible, Entry::effect)
+    }
+
+    /// As [`new`](Self::new), with a text that is borrowed for a moment only.
+    pub(crate) fn from_text(code: Code, text: &str) -> Self {
+        Self::new(code, message::clean_text(text))
+    }
+
+    /// What came with an answer replaces what we would have said: its action, its hint or none, and for a code that is
+    /// unknown here all that its status tells.
+    pub(crate) fn received(
+        mut self,
+        status: u16,
+        next_action: Option<NextAction>,
+        retry_after: Option<RetryAfter>,
+    ) -> Self {
+        self.retry_after = retry_after;
+        if self.code.entry().is_none() {
+            let like = Self::from(Code::for_status(status));
+            self.next_action = like.next_action;
+            self.source = like.source;
+            self.status = if (400..=599).contains(&status) { status } else { 500 };
+        }
+        if let Some(next_action) = next_action {
+            self.next_action = next_action;
+        }
+        self
+    }
+
+    /// The registry's line about the code, or else about its status.
+    fn entry(&self) -> Option<&'static Entry> {
+        self.code.entry().or_else(|| Code::for_status(self.status).entry())
     }
 
     fn unknown(code: Code, message: Cow<'static, str>) -> Self {
