@@ -37,9 +37,24 @@ pub use exchange::{Exchange, Outcome};
 mod reply;
 pub use reply::{MAX_REPLY_BYTES, Reply, Shape};
 
+mod retry;
+pub use retry::{Attempt, Decision, RetryPolicy, StopReason};
+
+mod request_body;
+pub use request_body::{check_request_length, read_request};
+
 mod format;
 pub use format::{Format, Style, StyleError};
 
 mod problem;
 
 mod proxy_status;
+
+mod catalogue;
+pub use catalogue::{codes_page, envelope_schema};
+
+#[cfg(feature = "http")]
+mod response;
+
+#[cfg(feature = "axum")]
+mod axum;
