@@ -45,3 +45,12 @@ pub use reserved::{BUILT_IN_RESERVED, ReservedGroup, ReservedNames, Skeleton};
 
 mod rules;
 pub use rules::{NameRefusal, NameRules, WordFilter};
+
+mod time;
+pub use time::Timestamp;
+
+pub mod ownership;
+
+#[cfg(feature = "conformance")]
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
+pub mod conformance;

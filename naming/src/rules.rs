@@ -125,7 +125,7 @@ where
 }
 
 /// Why a name can't be had by anybody. That somebody else has it is another matter: see
-/// the registry of claims.
+/// [`ClaimRefusal`](crate::ownership::ClaimRefusal).
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NameRefusal {

@@ -57,6 +57,11 @@ impl TunnelName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A text below every name, for the ends of ranges.
+    pub(crate) fn lowest() -> Self {
+        Self("".into())
+    }
 }
 
 owned_text!(TunnelName, NameError);
