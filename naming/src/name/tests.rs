@@ -1,4 +1,4 @@
-use alloc::{format, string::String};
+use alloc::format;
 
 use proptest::prelude::*;
 

@@ -8,7 +8,7 @@ use super::{
     Change, Claim, ClaimRefusal, ForceRefusal, NameStatus, OwnerId, OwnershipRules, ProofRefusal, Record,
     RestoreRefusal, Store,
 };
-use crate::{Timestamp, TunnelName, TunnelNameRef};
+use crate::{GenerateError, NameRules, NameStyle, Timestamp, TunnelName, TunnelNameRef};
 
 /// Who owns which name: the rules, over a store.
 ///
@@ -59,6 +59,35 @@ impl<S: Store> Registry<S> {
         }
         let floor = self.store.floor().map_err(RegistryError::store)?;
         self.change_to_claim(name, |rules, current| rules.claim(name, current, floor, owner, now))
+    }
+
+    /// Claims a name that a machine chooses: allowed by `names`, and never owned before by anybody.
+    ///
+    /// `random` gives 128 fresh random bits each time it is called.
+    ///
+    /// # Errors
+    /// [`RegistryError`] with a [`GenerateError`] if 32 names in a row couldn't be had.
+    pub fn claim_generated(
+        &mut self,
+        names: &NameRules,
+        style: NameStyle,
+        owner: OwnerId,
+        now: Timestamp,
+        random: impl FnMut() -> u128,
+    ) -> Result<Claim, RegistryError<GenerateError, S::Error>> {
+        let mut outcome = Err(RegistryError::refused(GenerateError::Exhausted {}));
+        let chosen = names.generate(style, random, |name| match self.claim_new(name, owner, now) {
+            Ok(None) => false,
+            Ok(Some(claim)) => {
+                outcome = Ok(claim);
+                true
+            }
+            Err(error) => {
+                outcome = Err(error);
+                true
+            }
+        });
+        chosen.map_err(RegistryError::refused).and(outcome)
     }
 
     /// Shows that `owner` owns a name: what a gateway asks when an agent registers it.
@@ -205,6 +234,23 @@ impl<S: Store> Registry<S> {
     /// The store, to be looked after.
     pub fn store_mut(&mut self) -> &mut S {
         &mut self.store
+    }
+
+    /// Claims a name if nobody ever had it and nobody gets it meanwhile.
+    fn claim_new<R>(
+        &mut self,
+        name: TunnelNameRef<'_>,
+        owner: OwnerId,
+        now: Timestamp,
+    ) -> Result<Option<Claim>, RegistryError<R, S::Error>> {
+        if self.store.load(name).map_err(RegistryError::store)?.is_some() {
+            return Ok(None);
+        }
+        match self.claim(name, owner, now) {
+            Ok(claim) => Ok(Some(claim)),
+            Err(RegistryError::Refused { .. } | RegistryError::Contended {}) => Ok(None),
+            Err(RegistryError::Store { source }) => Err(RegistryError::store(source)),
+        }
     }
 
     /// Says whether it was this call that finished the deletion; losing a race against another is fine.
