@@ -51,6 +51,15 @@ pub use time::Timestamp;
 
 pub mod ownership;
 
+mod generate;
+pub use generate::{GenerateError, NameStyle};
+
 #[cfg(feature = "conformance")]
 #[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
 pub mod conformance;
+
+mod target;
+pub use target::{Target, TargetError, TargetHost, TargetRisk};
+
+mod endpoint;
+pub use endpoint::{ConnectionString, Endpoint, EndpointError, Scheme, Service};
