@@ -58,3 +58,6 @@ mod response;
 
 #[cfg(feature = "axum")]
 mod axum;
+
+#[cfg(feature = "idempotency")]
+pub mod idempotency;
