@@ -5,3 +5,26 @@ mod code;
 pub use code::CloseCode;
 
 pub mod frame;
+
+mod protocol;
+pub use protocol::Protocol;
+
+mod stream;
+pub use stream::{StreamHead, StreamHeadBuilder, TlsFacts};
+
+mod message;
+pub use message::MessageError;
+
+pub mod control;
+pub mod credential;
+
+pub mod agent;
+pub mod gateway;
+
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub mod drive;
+
+mod open;
+mod pb;
+mod refusal;
