@@ -183,14 +183,16 @@ impl Control {
     /// [`ControlError::Timeout`]: the stream has ended; end the session with its code.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ControlError> {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        let awaited = match self.phase {
-            Phase::AwaitingWelcome { deadline, .. } if due(deadline) => "the welcome",
-            Phase::Draining { deadline } if due(deadline) => "the end of the drain",
-            Phase::Serving | Phase::Draining { .. } if self.pending.values().any(|it| due(it.deadline)) => {
-                "an answer"
-            }
-            _ => return Ok(()),
+        let is_answer_due = self.pending.values().any(|pending| due(pending.deadline));
+        let (is_due, awaited) = match self.phase {
+            Phase::AwaitingWelcome { deadline, .. } => (due(deadline), "the welcome"),
+            Phase::Draining { deadline } if due(deadline) => (true, "the end of the drain"),
+            Phase::Serving | Phase::Draining { .. } => (is_answer_due, "an answer"),
+            Phase::Ended => (false, "nothing"),
         };
+        if !is_due {
+            return Ok(());
+        }
         self.phase = Phase::Ended;
         Err(ControlError::Timeout { awaited })
     }
@@ -218,7 +220,11 @@ impl Control {
         let message = AgentMessage::Request { number, request }.encode()?;
         self.next = number.next();
         self.pending.insert(number, Pending { kind, deadline: after(now, self.deadlines.answer) });
-        if hold { self.held.push(message) } else { self.output.push_back(message) }
+        if hold {
+            self.held.push(message)
+        } else {
+            self.output.push_back(message)
+        }
         Ok(number)
     }
 

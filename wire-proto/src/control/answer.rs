@@ -194,7 +194,8 @@ impl Answer {
 
     pub(super) fn rotated_secret(wire: pb::RotatedSecret) -> Result<Self, MessageError> {
         let secret = Zeroizing::new(wire.secret);
-        let credential = secret.parse().map_err(|_| MessageError::Value { field: "rotated_secret.secret" })?;
+        let credential =
+            secret.parse().map_err(|_| MessageError::Value { field: "rotated_secret.secret" })?;
         Ok(Self::RotatedSecret(RotatedSecret {
             credential,
             old_valid: Duration::from_millis(wire.old_valid_ms),
@@ -262,11 +263,7 @@ impl Registered {
                 Self::MAX_ADDRESSES,
                 Self::MAX_ADDRESS_BYTES,
             )?,
-            certificate: wire
-                .certificate
-                .map(CertificateState::from_wire)
-                .transpose()?
-                .unwrap_or_default(),
+            certificate: wire.certificate.map(CertificateState::from_wire).transpose()?.unwrap_or_default(),
             ttl: wire.ttl_ms.map(Duration::from_millis),
             limits: wire.limits.map(RegistrationLimits::from_wire).unwrap_or_default(),
             resume_token: octets(
@@ -370,4 +367,3 @@ impl RotatedSecret {
         Self { credential, old_valid }
     }
 }
-

@@ -214,7 +214,12 @@ impl Settings {
         let duration = |number: u64| (number != 0).then(|| Duration::from_millis(number));
         Ok(Self {
             version: ControlVersion::from_u32(wire.version),
-            features: texts("settings.features", wire.features, Offer::MAX_FEATURES, Offer::MAX_FEATURE_BYTES)?,
+            features: texts(
+                "settings.features",
+                wire.features,
+                Offer::MAX_FEATURES,
+                Offer::MAX_FEATURE_BYTES,
+            )?,
             session: text("settings.session", wire.session, Self::MAX_SESSION_BYTES)?.unwrap_or_default(),
             resume_token: self::octets(
                 "settings.resume_token",

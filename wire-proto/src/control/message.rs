@@ -50,9 +50,7 @@ impl AgentMessage {
                 (0, Some(Body::Proof(pb::Proof { proof: Bytes::copy_from_slice(&proof.to_octets()) })))
             }
             Self::Request { number, request } => (number.as_u64(), Some(request.to_wire())),
-            Self::Leave { deadline } => {
-                (0, Some(Body::Leave(pb::Leave { deadline_ms: millis(*deadline) })))
-            }
+            Self::Leave { deadline } => (0, Some(Body::Leave(pb::Leave { deadline_ms: millis(*deadline) }))),
             Self::Unknown { number } => (number.map_or(0, RequestNumber::as_u64), None),
         };
         let framed = frame(&pb::AgentMessage { request, body })?;
@@ -138,9 +136,10 @@ impl GatewayMessage {
                 (0, Some(Body::Challenge(pb::Challenge { nonce: Bytes::copy_from_slice(nonce) })))
             }
             Self::Welcome(welcome) => (0, Some(Body::Welcome(welcome.to_wire()))),
-            Self::Refused { number, refusal } => {
-                (number.map_or(0, RequestNumber::as_u64), Some(Body::Refused(crate::refusal::to_wire(refusal))))
-            }
+            Self::Refused { number, refusal } => (
+                number.map_or(0, RequestNumber::as_u64),
+                Some(Body::Refused(crate::refusal::to_wire(refusal))),
+            ),
             Self::Answer { number, answer } => (number.as_u64(), Some(answer.to_wire())),
             Self::Notice(notice) => (0, Some(notice.to_wire())),
             Self::Unknown { number } => (number.map_or(0, RequestNumber::as_u64), None),

@@ -31,7 +31,9 @@ pub use error::{CommandError, ControlError};
 pub use hello::{Hello, Offer, SessionLimits, Settings, Welcome};
 pub use message::{AgentMessage, GatewayMessage};
 pub use notice::{Drain, Notice};
-pub use numbers::{AuthMode, Binding, Generation, RegistrationId, RequestNumber, TlsMode, TunnelStatus, Visibility};
+pub use numbers::{
+    AuthMode, Binding, Generation, RegistrationId, RequestNumber, TlsMode, TunnelStatus, Visibility,
+};
 pub use register::{Claim, Policy, Register};
 pub use request::{Request, RequestKind};
 pub use version::{ControlVersion, ControlVersions};

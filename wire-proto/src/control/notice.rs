@@ -95,7 +95,9 @@ impl Notice {
                 deadline_ms: millis(drain.deadline),
                 reconnect: drain.reconnect.clone(),
             }),
-            Self::Terminate { reason } => Body::Terminate(pb::Terminate { reason: Some(refusal::to_wire(reason)) }),
+            Self::Terminate { reason } => {
+                Body::Terminate(pb::Terminate { reason: Some(refusal::to_wire(reason)) })
+            }
             Self::CertificateDue { registration, expires_in } => Body::CertificateDue(pb::CertificateDue {
                 registration: registration.as_u64(),
                 expires_in_ms: millis(*expires_in),

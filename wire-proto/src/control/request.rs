@@ -86,10 +86,9 @@ impl Request {
             Self::Unregister { registration } => {
                 Body::Unregister(pb::Unregister { registration: registration.as_u64() })
             }
-            Self::Renew { registration, ttl } => Body::Renew(pb::Renew {
-                registration: registration.as_u64(),
-                ttl_ms: ttl.map(millis),
-            }),
+            Self::Renew { registration, ttl } => {
+                Body::Renew(pb::Renew { registration: registration.as_u64(), ttl_ms: ttl.map(millis) })
+            }
             Self::SignCsr { registration, csr } => {
                 Body::SignCsr(pb::SignCsr { registration: registration.as_u64(), csr: csr.clone() })
             }

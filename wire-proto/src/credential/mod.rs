@@ -11,9 +11,9 @@ mod stored;
 mod verifier;
 
 pub use id::{CredentialId, CredentialKind};
-pub use proof::{AgentProof, ChannelBinding, GatewayProof, Nonce};
 pub(crate) use proof::Transcript;
+pub use proof::{AgentProof, ChannelBinding, GatewayProof, Nonce};
 pub use secret::{Credential, CredentialError};
 pub use stored::{StoredCredential, failure_delay};
-pub use verifier::{Verifier, WrongCredential};
 pub(crate) use verifier::check;
+pub use verifier::{Verifier, WrongCredential};

@@ -45,8 +45,7 @@ impl StoredCredential {
     /// opened with the old secret, and drain them when it ends.
     pub fn rotate(&mut self, fresh: Verifier, overlap: Duration, now: SystemTime) {
         let old = std::mem::replace(&mut self.current, fresh);
-        self.previous =
-            now.checked_add(overlap).filter(|_| !overlap.is_zero()).map(|until| (old, until));
+        self.previous = now.checked_add(overlap).filter(|_| !overlap.is_zero()).map(|until| (old, until));
     }
 
     /// Ends the credential for good.
@@ -63,8 +62,10 @@ impl StoredCredential {
     /// The verifiers that are good now: none, if the record is revoked or outside its time (with
     /// [`LEEWAY`](Self::LEEWAY)). A credential that isn't good is answered like one that doesn't exist.
     pub fn candidates(&self, now: SystemTime) -> [Option<&Verifier>; 2] {
-        let early = self.not_before.and_then(|from| from.checked_sub(Self::LEEWAY)).is_some_and(|from| now < from);
-        let late = self.not_after.and_then(|until| until.checked_add(Self::LEEWAY)).is_some_and(|until| now > until);
+        let early =
+            self.not_before.and_then(|from| from.checked_sub(Self::LEEWAY)).is_some_and(|from| now < from);
+        let late =
+            self.not_after.and_then(|until| until.checked_add(Self::LEEWAY)).is_some_and(|until| now > until);
         if self.revoked || early || late {
             return [None, None];
         }

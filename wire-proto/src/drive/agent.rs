@@ -4,8 +4,8 @@ use super::pump::{Pump, now};
 use super::{ConnectError, DriveError, RequestError};
 use crate::agent::{Control, Event, Options};
 use crate::control::{
-    Answer, CertificateChain, Notice, Register, Registered, RegistrationId, Request, RequestNumber,
-    RotatedSecret, Settings,
+    Answer, CertificateChain, CommandError, ControlError, Notice, Register, Registered, RegistrationId,
+    Request, RequestNumber, RotatedSecret, Settings,
 };
 use adit_errors::Envelope;
 use bytes::Bytes;
@@ -65,9 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AgentControl<S> {
             }
             Event::Refused(refusal) => Err(ConnectError::Refused { refusal: Box::new(refusal) }),
             // The machine gives nothing else before the welcome.
-            Event::Answered { .. } | Event::Noticed(_) => {
-                Err(DriveError::from(crate::control::ControlError::Ended).into())
-            }
+            Event::Answered { .. } | Event::Noticed(_) => Err(DriveError::from(ControlError::Ended).into()),
         }
     }
 
@@ -76,10 +74,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AgentControl<S> {
     /// # Errors
     /// [`RequestError`].
     pub async fn register(&mut self, register: Register) -> Result<Registered, RequestError> {
-        match self.request(Request::Register(Box::new(register))).await? {
-            Answer::Registered(registered) => Ok(*registered),
-            _ => Err(mismatch()),
-        }
+        let Answer::Registered(registered) = self.request(Request::Register(Box::new(register))).await?
+        else {
+            return Err(mismatch());
+        };
+        Ok(*registered)
     }
 
     /// Ends a registration.
@@ -99,10 +98,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AgentControl<S> {
         registration: RegistrationId,
         ttl: Option<Duration>,
     ) -> Result<Option<Duration>, RequestError> {
-        match self.request(Request::Renew { registration, ttl }).await? {
-            Answer::Renewed { ttl, .. } => Ok(ttl),
-            _ => Err(mismatch()),
-        }
+        let Answer::Renewed { ttl, .. } = self.request(Request::Renew { registration, ttl }).await? else {
+            return Err(mismatch());
+        };
+        Ok(ttl)
     }
 
     /// Asks for a certificate; `csr` is PKCS #10 as DER.
@@ -114,10 +113,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AgentControl<S> {
         registration: RegistrationId,
         csr: impl Into<Bytes>,
     ) -> Result<CertificateChain, RequestError> {
-        match self.request(Request::SignCsr { registration, csr: csr.into() }).await? {
-            Answer::Certificate(chain) => Ok(chain),
-            _ => Err(mismatch()),
-        }
+        let Answer::Certificate(chain) =
+            self.request(Request::SignCsr { registration, csr: csr.into() }).await?
+        else {
+            return Err(mismatch());
+        };
+        Ok(chain)
     }
 
     /// Asks for a new secret in the place of the session's own, which is to stay good for `overlap`.
@@ -125,10 +126,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AgentControl<S> {
     /// # Errors
     /// [`RequestError`].
     pub async fn rotate_secret(&mut self, overlap: Duration) -> Result<RotatedSecret, RequestError> {
-        match self.request(Request::RotateSecret { overlap }).await? {
-            Answer::RotatedSecret(rotated) => Ok(rotated),
-            _ => Err(mismatch()),
-        }
+        let Answer::RotatedSecret(rotated) = self.request(Request::RotateSecret { overlap }).await? else {
+            return Err(mismatch());
+        };
+        Ok(rotated)
     }
 
     /// Sends a request and waits for its answer; events that come meanwhile are kept for
@@ -142,25 +143,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AgentControl<S> {
         let number = self.submit(request)?;
         self.awaited = Some(number);
         loop {
-            match self.receive().await.map_err(RequestError::Failed)? {
-                AgentEvent::Answered { number: answered, answer } if answered == number => {
-                    self.awaited = None;
-                    return answer.map_err(|refusal| RequestError::Refused { refusal: Box::new(refusal) });
-                }
-                event if self.waiting.len() < MAX_WAITING => self.waiting.push_back(event),
-                _ => {
-                    let source = crate::control::ControlError::Excessive;
-                    return Err(RequestError::Failed(DriveError::Control { source }));
-                }
+            let event = self.receive().await.map_err(RequestError::Failed)?;
+            let AgentEvent::Answered { number: answered, answer } = event else {
+                self.keep(event)?;
+                continue;
+            };
+            if answered != number {
+                self.keep(AgentEvent::Answered { number: answered, answer })?;
+                continue;
             }
+            self.awaited = None;
+            return answer.map_err(|refusal| RequestError::Refused { refusal: Box::new(refusal) });
         }
     }
 
     /// Queues a request; [`next_event`](Self::next_event) sends it and gives its answer.
     ///
     /// # Errors
-    /// [`CommandError`](crate::control::CommandError): nothing was queued.
-    pub fn submit(&mut self, request: Request) -> Result<RequestNumber, crate::control::CommandError> {
+    /// [`CommandError`]: nothing was queued.
+    pub fn submit(&mut self, request: Request) -> Result<RequestNumber, CommandError> {
         self.pump.machine.request(now(), request)
     }
 
@@ -190,6 +191,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AgentControl<S> {
         self.pump.machine.is_draining()
     }
 
+    fn keep(&mut self, event: AgentEvent) -> Result<(), RequestError> {
+        if self.waiting.len() >= MAX_WAITING {
+            return Err(RequestError::Failed(ControlError::Excessive.into()));
+        }
+        self.waiting.push_back(event);
+        Ok(())
+    }
+
     /// The next event whose request, if it has one, somebody still waits for.
     async fn receive(&mut self) -> Result<AgentEvent, DriveError> {
         loop {
@@ -206,5 +215,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AgentControl<S> {
 
 /// The machine has compared the kinds of request and answer: this isn't reached.
 fn mismatch() -> RequestError {
-    RequestError::Command { source: crate::control::CommandError::NoSuchRequest }
+    RequestError::Command { source: CommandError::NoSuchRequest }
 }

@@ -15,13 +15,13 @@
 //! The authoriser is the caller's: the machine asks and waits. SPEC, "State machines" has every state against every
 //! message; the test at the end of this file prints the same table and compares.
 
+use crate::MessageError;
 use crate::control::{
     AgentMessage, Answer, Binding, CommandError, ControlError, ControlVersions, Deadlines, GatewayMessage,
     Hello, MessageDecoder, Notice, Offer, Request, RequestKind, RequestNumber, SessionLimits, Settings,
     Welcome, after,
 };
 use crate::credential::{AgentProof, ChannelBinding, Nonce, Transcript, Verifier, WrongCredential, check};
-use crate::MessageError;
 use adit_errors::{Code, Envelope, Refusal, RequestId};
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};

@@ -9,18 +9,21 @@ pub struct Refusal {
     /// Prose for people, at most 1,024 octets. Programs don't branch on it.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
-    /// What to do next, as `CHOOSE_DIFFERENT_SUBDOMAIN`; at most 64 octets. Open; empty stands for `NO_ACTION_POSSIBLE`.
+    /// What to do next, as `CHOOSE_DIFFERENT_SUBDOMAIN`; at most 64 octets. Open; empty: as the code says.
     #[prost(string, tag = "3")]
     pub next_action: ::prost::alloc::string::String,
-    /// Names this refusal in the gateway's logs, at most 128 octets.
+    /// Names this refusal in the gateway's logs, 1 to 128 octets: letters, digits, `-._~:+/=@`.
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
     /// How long to wait before the next attempt. Absent: no hint.
     #[prost(uint64, optional, tag = "5")]
     pub retry_after_ms: ::core::option::Option<u64>,
-    /// Who failed, as `gateway`; at most 32 octets. Open; empty is unknown.
+    /// Who failed: `caller`, `edge`, `agent`, `upstream` or `policy`; at most 32 octets. Open; empty: as the code says.
     #[prost(string, tag = "6")]
     pub source: ::prost::alloc::string::String,
+    /// Whether the upstream had answered. Absent: as the code says.
+    #[prost(bool, optional, tag = "7")]
+    pub upstream_answered: ::core::option::Option<bool>,
 }
 /// At most 4,096 octets when encoded.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
