@@ -1,2 +1,61 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod hello;
+pub use hello::{
+    AlpnProtocols, ClientHello, Ech, HelloError, KeyShare, Malformation, ProtocolVersion, Sniff, SniffLimits,
+    Sniffer,
+};
+
+mod server_name;
+pub use server_name::{ServerName, ServerNameError};
+
+mod alert;
+pub use alert::AlertDescription;
+
+mod mode;
+pub use mode::{ACME_TLS_1, Domain, Mode, ModePolicy, ModeRefusal, NameStanding, choose_mode};
+
+#[cfg(feature = "tokio")]
+mod io;
+#[cfg(feature = "tokio")]
+pub use io::{SniffError, Sniffed, refuse, sniff};
+
+#[cfg(feature = "keys")]
+mod keys;
+#[cfg(feature = "keys")]
+pub use keys::{KeyGenerationError, KeyGenerator, PrivateKey, PrivateKeyError};
+
+#[cfg(feature = "csr")]
+mod certificates;
+#[cfg(feature = "csr")]
+pub use certificates::{
+    ApprovedRequest, AuthorisedNames, AuthorisedNamesError, CsrCheck, CsrError, Issuance, IssuedCertificate,
+    KeyFingerprint, KeyIndex, KeyRefused, QuotaExceeded, SignError, SignFuture, Signer, SigningQuota,
+};
+#[cfg(feature = "ca")]
+pub use certificates::{CaLoadError, LocalCa, NewCa};
+
+#[cfg(any(feature = "edge", feature = "agent"))]
+mod server_certificate;
+#[cfg(any(feature = "edge", feature = "agent"))]
+pub use server_certificate::{CertificateError, NamePattern, ServerCertificate};
+
+#[cfg(feature = "edge")]
+mod edge;
+#[cfg(feature = "edge")]
+pub use edge::{Edge, EdgeAcceptError, EdgeBuilder, EdgeHost, EdgeInstallError, ResumptionScope};
+
+#[cfg(feature = "agent")]
+mod agent;
+#[cfg(feature = "agent")]
+pub use agent::{
+    CertificateRequest, CertificateStore, LiveCertificate, RequestError, StoreError, StoredCertificate,
+    renew_at,
+};
+
+/// The TLS library whose types stand in this crate's API, in the version that it was built with.
+#[cfg(any(feature = "edge", feature = "csr", feature = "keys"))]
+pub use rustls;
+
+mod reader;

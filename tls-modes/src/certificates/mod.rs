@@ -1,0 +1,21 @@
+mod csr;
+mod csr_error;
+mod der;
+mod key_index;
+mod names;
+mod public_key;
+mod quota;
+
+pub use csr::{ApprovedRequest, CsrCheck};
+pub use csr_error::CsrError;
+pub use key_index::{KeyFingerprint, KeyIndex, KeyRefused};
+pub use names::{AuthorisedNames, AuthorisedNamesError};
+pub use quota::{QuotaExceeded, SigningQuota};
+
+mod signer;
+pub use signer::{Issuance, IssuedCertificate, SignError, SignFuture, Signer};
+
+#[cfg(feature = "ca")]
+mod local_ca;
+#[cfg(feature = "ca")]
+pub use local_ca::{CaLoadError, LocalCa, NewCa};
