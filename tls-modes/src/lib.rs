@@ -21,9 +21,9 @@ mod io;
 #[cfg(feature = "tokio")]
 pub use io::{SniffError, Sniffed, refuse, sniff};
 
-#[cfg(feature = "keys")]
+#[cfg(any(feature = "ca", feature = "agent"))]
 mod keys;
-#[cfg(feature = "keys")]
+#[cfg(any(feature = "ca", feature = "agent"))]
 pub use keys::{KeyGenerationError, KeyGenerator, PrivateKey, PrivateKeyError};
 
 #[cfg(feature = "csr")]
@@ -55,7 +55,7 @@ pub use agent::{
 };
 
 /// The TLS library whose types stand in this crate's API, in the version that it was built with.
-#[cfg(any(feature = "edge", feature = "csr", feature = "keys"))]
+#[cfg(any(feature = "edge", feature = "csr", feature = "agent"))]
 pub use rustls;
 
 mod reader;

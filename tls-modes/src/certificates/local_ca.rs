@@ -10,6 +10,7 @@ use rcgen::{
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use x509_parser::asn1_rs::Tag;
 use x509_parser::certificate::X509Certificate;
@@ -22,7 +23,7 @@ use zeroize::Zeroizing;
 use crate::certificates::{
     ApprovedRequest, Issuance, IssuedCertificate, KeyFingerprint, SignError, SignFuture, Signer,
 };
-use crate::keys::{PrivateKey, PrivateKeyError, ProviderKey, key_identifier, write_pem};
+use crate::keys::{PrivateKey, PrivateKeyError, ProviderKey, write_pem};
 use crate::{KeyGenerator, ServerName};
 
 /// A certificate authority in this process: for development, for tests, and for gateways whose visitors trust it.
@@ -368,6 +369,12 @@ fn writes_same_name(params: &CertificateParams, certificate: &X509Certificate<'_
     };
     X509Certificate::from_der(trial.der())
         .is_ok_and(|(_, trial)| trial.subject().as_raw() == certificate.subject().as_raw())
+}
+
+/// The first 20 bytes of the SHA-256 of a SubjectPublicKeyInfo: the key identifier of RFC 7093 §2 (4).
+fn key_identifier(spki: &[u8]) -> Vec<u8> {
+    let digest = Sha256::digest(spki);
+    digest.first_chunk::<20>().map(|id| id.to_vec()).unwrap_or_default()
 }
 
 fn dns_name(name: &str) -> Result<SanType, SignError> {

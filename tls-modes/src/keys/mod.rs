@@ -3,7 +3,7 @@ mod pem;
 mod signing_key;
 
 pub use generator::{KeyGenerationError, KeyGenerator};
-#[cfg(feature = "keys")]
 pub(crate) use pem::write_pem;
+#[cfg(feature = "ca")]
+pub(crate) use signing_key::ProviderKey;
 pub use signing_key::{PrivateKey, PrivateKeyError};
-pub(crate) use signing_key::{ProviderKey, key_identifier};

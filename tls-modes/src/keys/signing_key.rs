@@ -6,7 +6,6 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::sign::SigningKey;
-use sha2::{Digest, Sha256};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
@@ -160,12 +159,6 @@ impl PublicPart {
         let bits = parsed.subject_public_key.data.as_ref().into();
         Some(Self { spki: spki.as_ref().into(), bits, scheme: *scheme, algorithm: algorithm() })
     }
-}
-
-/// The first 20 bytes of the SHA-256 of a SubjectPublicKeyInfo: the key identifier of RFC 7093 §2 (4).
-pub(crate) fn key_identifier(spki: &[u8]) -> Vec<u8> {
-    let digest = Sha256::digest(spki);
-    digest.first_chunk::<20>().map(|id| id.to_vec()).unwrap_or_default()
 }
 
 type Algorithm = fn() -> &'static rcgen::SignatureAlgorithm;
