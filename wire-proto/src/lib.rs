@@ -12,6 +12,8 @@ pub use protocol::Protocol;
 mod stream;
 pub use stream::{StreamHead, StreamHeadBuilder, TlsFacts};
 
+pub mod datagram;
+
 mod message;
 pub use message::MessageError;
 
@@ -24,6 +26,10 @@ pub mod gateway;
 #[cfg(feature = "tokio")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub mod drive;
+
+#[cfg(feature = "codec")]
+#[cfg_attr(docsrs, doc(cfg(feature = "codec")))]
+pub mod codec;
 
 mod open;
 mod pb;

@@ -164,6 +164,26 @@ impl Frame {
         out[start..start + super::HEADER_BYTES].copy_from_slice(&header);
     }
 
+    /// Whether [`encode`](Self::encode) writes all of it: no head, reason or payload is over its limit.
+    pub fn fits(&self) -> bool {
+        let within = |octets: &Bytes, limit: u16| octets.len() <= usize::from(limit);
+        match self {
+            Self::Open { head, .. } => within(head, super::MAX_HEAD_BYTES),
+            Self::Data { payload, .. } => within(payload, u16::MAX),
+            Self::GoAway { reason, .. } | Self::Close { reason, .. } => within(reason, MAX_REASON_BYTES),
+            Self::Datagram { payload, .. } => within(payload, super::MAX_DATA_BYTES),
+            Self::Hello(_)
+            | Self::Credit { .. }
+            | Self::Streams { .. }
+            | Self::Reset { .. }
+            | Self::Stop { .. }
+            | Self::Ping { .. }
+            | Self::Blocked { .. }
+            | Self::Pad { .. }
+            | Self::Skipped { .. } => true,
+        }
+    }
+
     fn encode_body(&self, out: &mut BytesMut) -> (FrameKind, bool, u32) {
         match self {
             Self::Hello(hello) => {

@@ -34,6 +34,16 @@ pub enum FrameError {
         /// What the kind needs.
         least: u16,
     },
+    /// Octets after the fields of a kind that has a fixed length.
+    #[error("{kind:?} of {length} octets is longer than its {exact}")]
+    Trailing {
+        /// The kind.
+        kind: FrameKind,
+        /// What the header announced.
+        length: u16,
+        /// What the kind has.
+        exact: u16,
+    },
     /// A stream's frame with id 0, or the session's frame with another.
     #[error("{kind:?} can't carry id {id}")]
     WrongId {
@@ -56,7 +66,7 @@ impl FrameError {
         match self {
             Self::UnknownKind { .. } => CloseCode::UNKNOWN_FRAME,
             Self::TooLarge { .. } => CloseCode::FRAME_TOO_LARGE,
-            Self::TooShort { .. } | Self::EmptyData => CloseCode::MALFORMED,
+            Self::TooShort { .. } | Self::Trailing { .. } | Self::EmptyData => CloseCode::MALFORMED,
             Self::WrongId { .. } => CloseCode::PROTOCOL,
             Self::Hello(error) => error.close_code(),
         }

@@ -59,6 +59,9 @@ impl FrameHeader {
         if length < *lengths.start() {
             return Err(FrameError::TooShort { kind, length, least: *lengths.start() });
         }
+        if length > *lengths.end() && lengths.start() == lengths.end() {
+            return Err(FrameError::Trailing { kind, length, exact: *lengths.end() });
+        }
         if length > *lengths.end() {
             return Err(FrameError::TooLarge { kind, length, limit: *lengths.end() });
         }
@@ -139,6 +142,14 @@ mod tests {
     fn w03_a_length_over_the_limit_of_its_kind_is_refused_on_the_header_alone() {
         assert_eq!(refused([0x00, 0, 0x04, 0x01, 0, 0, 0, 0]), CloseCode::FRAME_TOO_LARGE);
         assert_eq!(refused([0x01, 0, 0x10, 0x05, 0, 0, 0, 1]), CloseCode::FRAME_TOO_LARGE);
+    }
+
+    #[test]
+    fn w12_octets_after_a_body_of_fixed_length_are_malformed() {
+        for kind in [0x03, 0x04, 0x05, 0x06, 0x07, 0x81] {
+            let id = u8::from(matches!(kind, 0x03 | 0x05 | 0x06));
+            assert_eq!(refused([kind, 0, 0, 9, 0, 0, 0, id]), CloseCode::MALFORMED, "kind {kind}");
+        }
     }
 
     #[test]

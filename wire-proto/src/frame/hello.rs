@@ -69,6 +69,12 @@ impl Feature {
     /// DATAGRAM frames.
     pub const DATAGRAM: Self = Self(1);
 
+    /// One of the sixteen features that exist only so that ignoring stays true: `0xfff0` and above; of `which` the
+    /// lowest four bits count. Nobody ever gives them a meaning.
+    pub const fn reserved(which: u8) -> Self {
+        Self(u16::from_be_bytes([0xff, 0xf0 | (which & 0x0f)]))
+    }
+
     /// The feature with this number, known or not.
     pub const fn from_u16(number: u16) -> Self {
         Self(number)
@@ -179,6 +185,11 @@ impl Hello {
 
     fn set(&mut self, number: u16, value: &[u8]) -> Result<(), HelloError> {
         let bad = HelloError::Value { parameter: number };
+        if (Self::MAX_STREAMS..=Self::MAX_DATAGRAM).contains(&number) && value.iter().all(|octet| *octet == 0)
+        {
+            // The default is said by silence: each value has one encoding.
+            return Err(bad);
+        }
         match number {
             Self::MAX_STREAMS => self.max_streams = u32::from_be_bytes(value.try_into().map_err(|_| bad)?),
             Self::STREAM_WINDOW => {
@@ -262,4 +273,45 @@ fn features(value: &[u8]) -> Option<Vec<Feature>> {
     let ascending = features.is_sorted_by(|low, high| low < high);
     (rest.is_empty() && ascending && !features.is_empty() && features.len() <= Hello::MAX_FEATURES)
         .then_some(features)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(parameters: &[u8]) -> Result<Hello, HelloError> {
+        let mut body = b"ADIT\x00\x01\x00\x01".to_vec();
+        body.extend(parameters);
+        Hello::decode(&body)
+    }
+
+    #[test]
+    fn w01_each_hello_has_one_encoding() {
+        let zero = decode(&[0, 1, 0, 4, 0, 0, 0, 0]);
+        assert_eq!(zero, Err(HelloError::Value { parameter: 1 }));
+        let twice = decode(&[0, 1, 0, 4, 0, 0, 0, 7, 0, 1, 0, 4, 0, 0, 0, 7]);
+        assert_eq!(twice, Err(HelloError::Order { parameter: 1 }));
+        let features = decode(&[0, 4, 0, 4, 0, 2, 0, 1]);
+        assert_eq!(features, Err(HelloError::Value { parameter: 4 }));
+        assert_eq!(decode(&[0, 4, 0, 0]), Err(HelloError::Value { parameter: 4 }));
+    }
+
+    #[test]
+    fn w05_unknown_parameters_and_features_are_ignored() {
+        let hello = decode(&[0, 4, 0, 4, 0, 1, 0xff, 0xf3, 0x7f, 0xff, 0, 2, 9, 9]).unwrap();
+        assert_eq!(hello.features, [Feature::DATAGRAM, Feature::reserved(3)]);
+    }
+
+    #[test]
+    fn w12_octets_after_the_last_parameter_are_malformed() {
+        for tail in [&[0][..], &[0, 9, 0], &[0, 9, 0, 1]] {
+            assert_eq!(decode(tail), Err(HelloError::Truncated));
+        }
+    }
+
+    #[test]
+    fn w16_another_magic_and_an_empty_range_are_refused() {
+        assert_eq!(Hello::decode(b"HTTP/1.1 200 OK"), Err(HelloError::NotAdit));
+        assert_eq!(Hello::decode(b"ADIT\x00\x02\x00\x01"), Err(HelloError::EmptyRange));
+    }
 }

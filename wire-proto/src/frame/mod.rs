@@ -15,6 +15,7 @@
 //! [`FrameHeader::decode`] looks at the eight octets alone, and [`Frame::decode`] at the body it announced.
 
 mod body;
+mod conduct;
 mod decoder;
 mod error;
 mod header;
@@ -22,6 +23,7 @@ mod hello;
 mod kind;
 
 pub use body::{Frame, MAX_REASON_BYTES};
+pub use conduct::{Conduct, ConductError, Dialled};
 pub use decoder::Decoder;
 pub use error::FrameError;
 pub use header::{FrameHeader, HEADER_BYTES, MAX_DATA_BYTES};
