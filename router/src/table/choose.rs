@@ -147,7 +147,7 @@ mod tests {
     use super::super::{Join, OwnedRouteKey, RouteTable, TunnelId};
     use super::*;
 
-    const ID: TunnelId = TunnelId::new(1);
+    const ID: TunnelId = TunnelId::from_u128(1);
     const NO_KEYS: [OwnedRouteKey; 0] = [];
 
     #[test]

@@ -12,14 +12,30 @@ pub struct TunnelId(u128);
 impl TunnelId {
     /// The tunnel with this number.
     #[must_use]
-    pub const fn new(number: u128) -> Self {
+    pub const fn from_u128(number: u128) -> Self {
         Self(number)
     }
 
     /// The number.
     #[must_use]
-    pub const fn number(self) -> u128 {
+    pub const fn as_u128(self) -> u128 {
         self.0
+    }
+}
+
+#[cfg(feature = "keys")]
+#[cfg_attr(docsrs, doc(cfg(feature = "keys")))]
+impl From<adit_naming::keys::TunnelId> for TunnelId {
+    fn from(id: adit_naming::keys::TunnelId) -> Self {
+        Self(id.as_u128())
+    }
+}
+
+#[cfg(feature = "keys")]
+#[cfg_attr(docsrs, doc(cfg(feature = "keys")))]
+impl From<TunnelId> for adit_naming::keys::TunnelId {
+    fn from(id: TunnelId) -> Self {
+        Self::from_u128(id.0)
     }
 }
 
@@ -81,8 +97,8 @@ impl<'a> RouteKey<'a> {
     /// assert!(RouteKey::of(zones.classify(&host), |_| None).is_some());
     ///
     /// let host = Host::parse(b"3000-k2x.tunnel.example", HostSource::Header).unwrap();
-    /// let opened = RouteKey::of(zones.classify(&host), |_| Some(TunnelId::new(7)));
-    /// assert_eq!(opened, Some(RouteKey::id(TunnelId::new(7))));
+    /// let opened = RouteKey::of(zones.classify(&host), |_| Some(TunnelId::from_u128(7)));
+    /// assert_eq!(opened, Some(RouteKey::id(TunnelId::from_u128(7))));
     /// ```
     #[must_use]
     pub fn of(
@@ -269,7 +285,7 @@ mod tests {
     #[test]
     fn keys_of_different_kinds_are_never_equal() {
         let keys = [
-            RouteKey::id(TunnelId::new(80)),
+            RouteKey::id(TunnelId::from_u128(80)),
             RouteKey(Kind::Name("80")),
             RouteKey(Kind::Domain("80")),
             RouteKey::tcp_port(80),

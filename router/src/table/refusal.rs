@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_taken_key_is_refused_by_its_kind_and_without_its_holder() {
-        let holder = TunnelId::new(0xfeed_face);
+        let holder = TunnelId::from_u128(0xfeed_face);
         for (key, code) in [
             (RouteKey::name(TunnelNameRef::parse("demo").unwrap()), Code::SUBDOMAIN_TAKEN),
             (RouteKey::domain(CustomDomainRef::parse("shop.example").unwrap()), Code::NAME_TAKEN),
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn each_attach_error_has_its_code() {
         for (error, code) in [
-            (AttachError::UnknownTunnel { id: TunnelId::new(1) }, Code::NOT_FOUND),
+            (AttachError::UnknownTunnel { id: TunnelId::from_u128(1) }, Code::NOT_FOUND),
             (AttachError::Stale { newest: Generation::new(9) }, Code::SUPERSEDED),
             (AttachError::TooManyAgents { max_agents: 2 }, Code::QUOTA_EXCEEDED),
             (AttachError::Exhausted {}, Code::INTERNAL),

@@ -173,8 +173,8 @@ fn a_lookup_allocates_nothing() {
         let keys =
             [name(&format!("tunnel-{number}")), by_domain("a-domain-that-is-not-short.example").into_owned()];
         let count = if number == 0 { 2 } else { 1 };
-        table.publish(TunnelId::new(number), keys.into_iter().take(count), ()).unwrap();
-        table.attach(TunnelId::new(number), Join::Replace, 7).unwrap();
+        table.publish(TunnelId::from_u128(number), keys.into_iter().take(count), ()).unwrap();
+        table.attach(TunnelId::from_u128(number), Join::Replace, 7).unwrap();
     }
     // The first load of a thread makes its slots in the table of readers.
     let _first_of_this_thread = table.find(by_name("tunnel-1"));
@@ -184,7 +184,7 @@ fn a_lookup_allocates_nothing() {
         assert!(agent.begin().is_ok());
         assert!(table.find(by_domain("a-domain-that-is-not-short.example")).is_some());
         assert!(table.find(by_name("unknown")).is_none());
-        assert!(table.look(RouteKey::id(TunnelId::new(5)), |tunnel| tunnel.id()).is_some());
+        assert!(table.look(RouteKey::id(TunnelId::from_u128(5)), |tunnel| tunnel.id()).is_some());
     });
     assert_eq!(counted.count_total, 0);
 }
@@ -259,18 +259,18 @@ proptest! {
                         model.iter().all(|(holder, (held, _))| *holder == id || !held.contains(name))
                     });
                     let keys: Vec<_> = names.iter().map(|text| name(text)).collect();
-                    prop_assert_eq!(table.publish(TunnelId::new(id), keys, step).is_ok(), is_free);
+                    prop_assert_eq!(table.publish(TunnelId::from_u128(id), keys, step).is_ok(), is_free);
                     if is_free {
                         model.entry(id).or_default().0 = names;
                     }
                 }
                 Change::Withdraw(id) => {
-                    let withdrawn = table.withdraw(TunnelId::new(id)).is_some();
+                    let withdrawn = table.withdraw(TunnelId::from_u128(id)).is_some();
                     prop_assert_eq!(withdrawn, model.remove(&id).is_some());
                 }
                 Change::Attach(id, is_replacing) => {
                     let join = if is_replacing { Join::Replace } else { Join::Beside { max_agents: 3 } };
-                    let attached = table.attach(TunnelId::new(id), join, step);
+                    let attached = table.attach(TunnelId::from_u128(id), join, step);
                     let Some((_, agents)) = model.get_mut(&id) else {
                         prop_assert!(attached.is_err());
                         continue;
@@ -287,7 +287,7 @@ proptest! {
                     prop_assert_eq!(attached.unwrap().agent.generation().number(), generation);
                 }
                 Change::Detach(id, number) => {
-                    let detached = table.detach(TunnelId::new(id), Generation::new(number)).is_some();
+                    let detached = table.detach(TunnelId::from_u128(id), Generation::new(number)).is_some();
                     let agents = model.get_mut(&id).map(|tunnel| &mut tunnel.1);
                     let before = agents.as_ref().map_or(0, |agents| agents.len());
                     let after = agents.map_or(0, |agents| {
@@ -302,7 +302,7 @@ proptest! {
         for text in NAMES {
             let expected = model.iter().find(|(_, (held, _))| held.iter().any(|held| held == text));
             let found = table.find(by_name(text));
-            prop_assert_eq!(found.as_ref().map(|tunnel| tunnel.id().number()), expected.map(|(id, _)| *id));
+            prop_assert_eq!(found.as_ref().map(|tunnel| tunnel.id().as_u128()), expected.map(|(id, _)| *id));
             let agents = found.map(|tunnel| {
                 tunnel.agents().iter().map(|agent| (agent.generation().number(), *agent.handle())).collect::<Vec<_>>()
             });
@@ -351,7 +351,7 @@ fn by_domain(text: &str) -> RouteKey<'_> {
     RouteKey::domain(CustomDomainRef::parse(text).unwrap())
 }
 
-const ONE: TunnelId = TunnelId::new(1);
-const TWO: TunnelId = TunnelId::new(2);
+const ONE: TunnelId = TunnelId::from_u128(1);
+const TWO: TunnelId = TunnelId::from_u128(2);
 const NAMES: [&str; 6] =
     ["alpha", "beta", "gamma", "delta", "epsilon", "a-name-that-is-longer-than-the-inline-room"];
