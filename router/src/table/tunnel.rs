@@ -8,10 +8,12 @@ use super::{Agent, Generation, OwnedRouteKey, RouteKey, TunnelId};
 ///
 /// `P` is what the embedder keeps per tunnel (its policy, TLS mode, limiter): cloned with each version, so usually an
 /// `Arc`.
+// In this order in memory: what a lookup compares stands beside the count of references that it raises.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Tunnel<T, P = ()> {
-    id: TunnelId,
     keys: Keys,
+    id: TunnelId,
     facts: P,
     agents: Agents<T>,
 }
@@ -58,6 +60,7 @@ impl<T, P> Tunnel<T, P> {
 
 /// The first key stands in the entry itself: most tunnels have one.
 #[derive(Clone, Debug)]
+#[repr(C)]
 struct Keys {
     first: Option<OwnedRouteKey>,
     others: Box<[OwnedRouteKey]>,
