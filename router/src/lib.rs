@@ -7,6 +7,9 @@ pub use table::{
     PublishError, RouteKey, RouteTable, Routes, Standing, Stick, Superseded, Tunnel, TunnelId, Update,
 };
 
+mod ports;
+pub use ports::{PortLease, PortPool, PortUnavailable, Transport, Unavailable};
+
 #[cfg(feature = "http")]
 mod request;
 #[cfg(feature = "http")]
