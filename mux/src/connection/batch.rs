@@ -1,0 +1,185 @@
+//! Frames on their way out, gathered for one write call.
+
+use adit_wire_proto::frame::{Frame, FrameHeader};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// Octets to be written, in order: headers and small payloads together in one arena, large payloads as they are.
+///
+/// ```text
+/// arena   [hdr|small|hdr]            [hdr]            [hdr|small]
+/// slices  -----0-------- --1-payload- --2- --3-payload -----4-----
+/// ```
+#[derive(Debug, Default)]
+pub struct Batch {
+    arena: Vec<u8>,
+    /// How much of the arena is written.
+    arena_written: usize,
+    parts: VecDeque<Part>,
+    bytes: usize,
+    frames: usize,
+    scratch: BytesMut,
+}
+
+#[derive(Debug)]
+enum Part {
+    /// The next so many octets of the arena.
+    Arena(usize),
+    Payload(Bytes),
+}
+
+impl Batch {
+    /// Payloads up to this length are copied next to their header.
+    pub(crate) const COPIED_BYTES: usize = 512;
+
+    const MAX_FRAMES: usize = 1024;
+    const MAX_BYTES: usize = 256 * 1024;
+    const MAX_PARTS: usize = 120;
+
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many octets are left to write.
+    pub const fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether all is written.
+    pub const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Points `slices` at what comes next, as far as they suffice; says how many it used.
+    pub fn gather<'batch>(&'batch self, slices: &mut [IoSlice<'batch>]) -> usize {
+        let mut arena = self.arena.get(self.arena_written..).unwrap_or_default();
+        let mut used = 0;
+        for (slice, part) in slices.iter_mut().zip(&self.parts) {
+            *slice = IoSlice::new(match part {
+                Part::Arena(length) => {
+                    let (part, rest) = arena.split_at_checked(*length).unwrap_or_default();
+                    arena = rest;
+                    part
+                }
+                Part::Payload(payload) => payload,
+            });
+            used += 1;
+        }
+        used
+    }
+
+    /// Takes note that the first `bytes` octets, of [`len`](Self::len) at most, are written.
+    pub fn advance(&mut self, bytes: usize) {
+        let mut left = bytes.min(self.bytes);
+        self.bytes -= left;
+        while left > 0 {
+            let Some(part) = self.parts.front_mut() else { break };
+            let taken = match part {
+                Part::Arena(length) => {
+                    let taken = left.min(*length);
+                    *length -= taken;
+                    self.arena_written += taken;
+                    if *length == 0 {
+                        self.parts.pop_front();
+                    }
+                    taken
+                }
+                Part::Payload(payload) => {
+                    let taken = left.min(payload.len());
+                    let _ = payload.split_to(taken);
+                    if payload.is_empty() {
+                        self.parts.pop_front();
+                    }
+                    taken
+                }
+            };
+            left -= taken;
+        }
+        if self.bytes == 0 {
+            self.arena.clear();
+            self.arena_written = 0;
+            self.parts.clear();
+            self.frames = 0;
+        }
+    }
+
+    /// Whether no further frame should be added before some of it is written.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= Self::MAX_BYTES
+            || self.frames >= Self::MAX_FRAMES
+            || self.parts.len() >= Self::MAX_PARTS
+    }
+
+    pub(crate) fn header(&mut self, header: FrameHeader) {
+        self.frames += 1;
+        self.copy(&header.encode());
+    }
+
+    pub(crate) fn frame(&mut self, frame: &Frame) {
+        self.frames += 1;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        frame.encode(&mut scratch);
+        self.copy(&scratch);
+        self.scratch = scratch;
+    }
+
+    /// Adds octets by copying them into the arena.
+    pub(crate) fn copy(&mut self, octets: &[u8]) {
+        if octets.is_empty() {
+            return;
+        }
+        self.arena.extend_from_slice(octets);
+        self.bytes += octets.len();
+        match self.parts.back_mut() {
+            Some(Part::Arena(length)) => *length += octets.len(),
+            _ => self.parts.push_back(Part::Arena(octets.len())),
+        }
+    }
+
+    /// Adds a payload, by copying it if it is small.
+    pub(crate) fn push(&mut self, payload: Bytes) {
+        if payload.len() <= Self::COPIED_BYTES {
+            return self.copy(&payload);
+        }
+        self.bytes += payload.len();
+        self.parts.push_back(Part::Payload(payload));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(batch: &mut Batch, mut step: impl FnMut() -> usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        while !batch.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 4];
+            let used = batch.gather(&mut slices);
+            let all: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.to_vec()).collect();
+            let taken = step().clamp(1, all.len());
+            out.extend_from_slice(&all[..taken]);
+            batch.advance(taken);
+        }
+        out
+    }
+
+    #[test]
+    fn mx31_any_prefix_of_a_vectored_write_leaves_the_rest_in_order() {
+        for step in [1, 2, 3, 7, 600, 601, 5000] {
+            let mut batch = Batch::new();
+            let mut expected = Vec::new();
+            for round in 0..5_u8 {
+                for length in [3, 600, 1, 513] {
+                    let payload = vec![round; length];
+                    expected.extend_from_slice(&payload);
+                    batch.push(payload.into());
+                }
+            }
+            assert_eq!(batch.len(), expected.len());
+            assert_eq!(written(&mut batch, || step), expected);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Receive windows: reserved from pools, grown by what a link and its reader can use.
+
+use super::{Connection, RecvState};
+use crate::Config;
+use std::time::Duration;
+
+impl Connection {
+    /// A window for a new stream, and how much of it is reserved: as much of the start window as the pools allow.
+    pub(super) fn reserve_start_window(&mut self, floor: u32) -> (u32, u32) {
+        let wanted = self.config.start_window.saturating_sub(floor);
+        let reserved = self.reserve(wanted);
+        (floor.saturating_add(reserved), reserved)
+    }
+
+    /// Reserves up to `wanted` octets in both pools.
+    pub(super) fn reserve(&mut self, wanted: u32) -> u32 {
+        let own = u64::from(wanted).min(self.pool_left / 2);
+        let taken = match &self.config.process {
+            Some(process) => process.take(own),
+            None => own,
+        };
+        self.pool_left -= taken;
+        // Invariant: at most `wanted`, which is a u32.
+        u32::try_from(taken).unwrap_or(wanted)
+    }
+
+    /// Gives back what was reserved.
+    pub(super) fn release_window(&mut self, reserved: u32) {
+        self.pool_left += u64::from(reserved);
+        if let Some(process) = &self.config.process {
+            process.give(u64::from(reserved));
+        }
+    }
+
+    /// Takes note that `bytes` octets of a stream left its queue, and whether the peer should get credit for them.
+    pub(super) fn consumed(&mut self, place: usize, bytes: usize) {
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        let recv = &mut slot.recv;
+        recv.consumed += super::to_u64(bytes);
+        if recv.queue.is_empty() && recv.small_frames > 0 {
+            self.small_data.give(std::mem::take(&mut recv.small_frames));
+        }
+        if recv.state != RecvState::Open || recv.stopped.is_some() || slot.credit_due {
+            return;
+        }
+        let outstanding = recv.limit.saturating_sub(recv.consumed);
+        let freed = u64::from(recv.window).saturating_sub(outstanding);
+        if freed >= threshold(recv.window) {
+            slot.credit_due = true;
+            self.mark_control(place);
+        }
+    }
+
+    /// Doubles the window if the sender ran into it, the reader kept up, and more would be faster.
+    ///
+    /// "Faster" is a delivered rate that rose by a tenth since the last doubling: a window that only fills a longer
+    /// queue doesn't grow (bufferbloat).
+    pub(super) fn tune(&mut self, place: usize) {
+        let (now, most) = (self.now, self.config.max_window);
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        let recv = &mut slot.recv;
+        let Some((since, at)) = recv.epoch else {
+            recv.epoch = Some((now, recv.consumed));
+            self.want_rtt();
+            return;
+        };
+        let delivered = recv.consumed - at;
+        if delivered < u64::from(recv.window) {
+            return;
+        }
+        recv.epoch = Some((now, recv.consumed));
+        let elapsed = now.saturating_duration_since(since);
+        let rate = rate(delivered, elapsed);
+        let reader_keeps_up = super::to_u64(recv.queue.len()) <= u64::from(recv.window) / 4;
+        let is_faster = rate > recv.grown_at + recv.grown_at / 10;
+        let wanted = recv.window.min(most.saturating_sub(recv.window));
+        let Some(min_rtt) = self.min_rtt else { return self.want_rtt() };
+        if !reader_keeps_up || !is_faster || wanted == 0 || elapsed > min_rtt * 2 {
+            return;
+        }
+        let taken = self.reserve(wanted);
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        slot.recv.window += taken;
+        slot.recv.reserved += taken;
+        slot.recv.grown_at = rate;
+        self.want_rtt();
+    }
+
+    /// Measures the round trip again if the last measurement is old.
+    fn want_rtt(&mut self) {
+        let is_recent = self
+            .last_rtt_ping
+            .is_some_and(|last| self.now.saturating_duration_since(last) < Duration::from_millis(100));
+        if !is_recent && self.ping_sent.is_none() {
+            self.last_rtt_ping = Some(self.now);
+            self.ping_due = true;
+        }
+    }
+}
+
+/// How much must have come free before the peer is told: a quarter, or an eighth of a large window, since a large one
+/// loses more by waiting and gains little by fewer frames.
+fn threshold(window: u32) -> u64 {
+    let share = if window > 1024 * 1024 { 8 } else { 4 };
+    u64::from(window / share).max(u64::from(Config::FLOOR_BYTES / 4))
+}
+
+fn rate(bytes: u64, elapsed: Duration) -> u64 {
+    let micros = elapsed.as_micros().max(1);
+    u64::try_from(u128::from(bytes) * 1_000_000 / micros).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,344 @@
+//! The two halves of a stream.
+
+use super::shared::{Direct, Shared};
+use crate::StreamError;
+use crate::connection::StreamKey;
+use adit_wire_proto::CloseCode;
+use bytes::Bytes;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A stream: bytes both ways, each way with an end of its own.
+///
+/// It is tokio's `AsyncRead` and `AsyncWrite`; `shutdown` ends the sending half with FIN and leaves the other open.
+/// Errors carry a [`StreamError`], see [`StreamError::of`].
+#[derive(Debug)]
+pub struct Stream {
+    send: SendStream,
+    receive: ReceiveStream,
+}
+
+/// The half that is written. To drop it unfinished resets the stream with CANCELLED.
+pub struct SendStream {
+    shared: Arc<Shared>,
+    key: StreamKey,
+}
+
+/// The half that is read. To drop it before its end stops the stream with CANCELLED.
+pub struct ReceiveStream {
+    shared: Arc<Shared>,
+    key: StreamKey,
+}
+
+impl Stream {
+    pub(super) fn new(shared: Arc<Shared>, key: StreamKey) -> Self {
+        Self { send: SendStream { shared: Arc::clone(&shared), key }, receive: ReceiveStream { shared, key } }
+    }
+
+    /// The two halves, to be used by different tasks.
+    pub fn split(self) -> (SendStream, ReceiveStream) {
+        (self.send, self.receive)
+    }
+
+    /// Gives the sending half up: the peer reads what was sent so far, then `code`.
+    pub fn reset(&mut self, code: CloseCode) {
+        self.send.reset(code);
+    }
+
+    /// Gives the receiving half up: the peer's writes fail with `code`.
+    pub fn stop(&mut self, code: CloseCode) {
+        self.receive.stop(code);
+    }
+
+    /// See [`SendStream::write_chunk`].
+    ///
+    /// # Errors
+    /// [`StreamError`] if the sending half or the session has ended.
+    pub async fn write_chunk(&mut self, chunk: Bytes) -> Result<(), StreamError> {
+        self.send.write_chunk(chunk).await
+    }
+
+    /// See [`ReceiveStream::read_chunk`].
+    ///
+    /// # Errors
+    /// [`StreamError`] if the peer reset the stream or the session ended.
+    pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, StreamError> {
+        self.receive.read_chunk().await
+    }
+
+    /// The sending half.
+    pub const fn send_half(&mut self) -> &mut SendStream {
+        &mut self.send
+    }
+
+    /// The receiving half.
+    pub const fn receive_half(&mut self) -> &mut ReceiveStream {
+        &mut self.receive
+    }
+
+    /// The id on the wire, for logs: 0 until the stream's first frame went out.
+    pub fn id(&self) -> u32 {
+        self.send.shared.state().core.stream_id(self.send.key)
+    }
+}
+
+impl SendStream {
+    /// Sends a chunk without copying it; waits while the send buffer is full. Cancel-safe: not sent unless it
+    /// resolves.
+    ///
+    /// # Errors
+    /// [`StreamError`] if the peer stopped the stream, this half has ended, or the session has.
+    pub async fn write_chunk(&mut self, chunk: Bytes) -> Result<(), StreamError> {
+        poll_fn(|task| self.poll_write_chunk(task, &chunk)).await
+    }
+
+    /// As [`write_chunk`](Self::write_chunk), for hand-written futures: takes all of `chunk` or nothing.
+    ///
+    /// # Errors
+    /// As [`write_chunk`](Self::write_chunk).
+    pub fn poll_write_chunk(
+        &mut self,
+        task: &mut Context<'_>,
+        chunk: &Bytes,
+    ) -> Poll<Result<(), StreamError>> {
+        let coop = ready!(tokio::task::coop::poll_proceed(task));
+        let queued = self.queue(task, |core, key| Ok(core.write_chunk(key, chunk.clone())?.then_some(())));
+        if queued.is_ready() {
+            coop.made_progress();
+        }
+        queued
+    }
+
+    /// Waits for room in the send buffer; says how much there is, in octets. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`write_chunk`](Self::write_chunk).
+    pub fn poll_writable(&mut self, task: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
+        self.queue(task, |core, key| Ok(Some(core.room(key)?).filter(|room| *room > 0)))
+    }
+
+    /// Ends this half: the peer reads all that was written, then the end. Doesn't wait for it to be sent.
+    ///
+    /// # Errors
+    /// [`StreamError`] if the peer stopped the stream or the session ended: not all may have been read.
+    pub fn finish(&mut self) -> Result<(), StreamError> {
+        self.shared.with(|state| state.core.finish_stream(self.key))
+    }
+
+    /// Gives this half up: what is not sent yet is dropped, and the peer reads `code`.
+    pub fn reset(&mut self, code: CloseCode) {
+        self.shared.with(|state| state.core.reset(self.key, code));
+    }
+
+    /// How many frames of 16,376 octets this stream may send in each of its turns, 1 (the default) to 16.
+    pub fn set_weight(&mut self, frames: u8) {
+        self.shared.state().core.set_weight(self.key, frames);
+    }
+
+    fn poll_write_octets(&self, task: &mut Context<'_>, octets: &[u8]) -> Poll<Result<usize, StreamError>> {
+        if octets.len() >= DIRECT_LEAST {
+            match self.shared.send_direct(self.key, octets, task) {
+                Direct::Taken(taken) => return Poll::Ready(Ok(taken)),
+                Direct::Parked => return Poll::Pending,
+                Direct::Queue => {}
+            }
+        }
+        self.queue(task, |core, key| {
+            let taken = core.write(key, octets)?;
+            Ok((taken > 0 || octets.is_empty()).then_some(taken))
+        })
+    }
+
+    /// Queues something; sends it now if much is queued, else soon.
+    fn queue<T>(
+        &self,
+        task: &Context<'_>,
+        mut write: impl FnMut(&mut crate::Connection, StreamKey) -> Result<Option<T>, StreamError>,
+    ) -> Poll<Result<T, StreamError>> {
+        for attempt in 0..2 {
+            let mut state = self.shared.state();
+            state.came_back(self.key);
+            let written = write(&mut state.core, self.key)?;
+            if written.is_none() {
+                state.set_write_waker(self.key, task.waker());
+            }
+            let is_much = state.core.unsent(self.key) >= FLUSH_AT;
+            let driver = state.driver_to_wake();
+            drop(state);
+            driver.into_iter().for_each(std::task::Waker::wake);
+            if is_much {
+                self.shared.flush_if_alone();
+            }
+            if let Some(written) = written {
+                return Poll::Ready(Ok(written));
+            }
+            if attempt == 0 && !is_much {
+                break;
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl ReceiveStream {
+    /// The next chunk as it came, without copying it; `None` at the end. Cancel-safe: nothing is lost.
+    ///
+    /// # Errors
+    /// [`StreamError`] if the peer reset the stream or the session ended, once all that came before is read.
+    pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, StreamError> {
+        poll_fn(|task| self.poll_read_chunk(task)).await
+    }
+
+    /// As [`read_chunk`](Self::read_chunk), for hand-written futures.
+    ///
+    /// # Errors
+    /// As [`read_chunk`](Self::read_chunk).
+    pub fn poll_read_chunk(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        let coop = ready!(tokio::task::coop::poll_proceed(task));
+        let chunk = ready!(self.take(task, |core, key| core.read_chunk(key, usize::MAX)))?;
+        coop.made_progress();
+        Poll::Ready(Ok(Some(chunk).filter(|chunk| !chunk.is_empty())))
+    }
+
+    /// Gives this half up: what has come is dropped, and the peer's writes fail with `code`.
+    pub fn stop(&mut self, code: CloseCode) {
+        self.shared.with(|state| state.core.stop(self.key, code));
+    }
+
+    fn poll_read_octets(&self, task: &Context<'_>, out: &mut ReadBuf<'_>) -> Poll<Result<(), StreamError>> {
+        let read = ready!(self.take(task, |core, key| core.read(key, out.initialize_unfilled())))?;
+        out.advance(read);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes something that came, or waits for it; before it waits, it sends what is due.
+    fn take<T>(
+        &self,
+        task: &Context<'_>,
+        read: impl FnOnce(&mut crate::Connection, StreamKey) -> Result<Option<T>, StreamError>,
+    ) -> Poll<Result<T, StreamError>> {
+        let mut state = self.shared.state();
+        state.came_back(self.key);
+        let taken = read(&mut state.core, self.key)?;
+        if taken.is_none() {
+            state.set_read_waker(self.key, task.waker());
+        }
+        let driver = state.driver_to_wake();
+        let sends_now = taken.is_none() && !state.expects_more() && state.core.has_output();
+        drop(state);
+        driver.into_iter().for_each(std::task::Waker::wake);
+        if sends_now {
+            self.shared.flush_if_alone();
+        }
+        taken.map_or(Poll::Pending, |taken| Poll::Ready(Ok(taken)))
+    }
+}
+
+impl AsyncWrite for SendStream {
+    fn poll_write(self: Pin<&mut Self>, task: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let coop = ready!(tokio::task::coop::poll_proceed(task));
+        let written = self.poll_write_octets(task, octets);
+        if written.is_ready() {
+            coop.made_progress();
+        }
+        written.map_err(Into::into)
+    }
+
+    /// Sends what is queued now, if the connection is free; it is sent soon in any case.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let state = self.shared.state();
+        if let Some(error) = super::shared::session_error(&state) {
+            return Poll::Ready(Err(error.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.get_mut().finish().map_err(Into::into))
+    }
+}
+
+impl AsyncRead for ReceiveStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let coop = ready!(tokio::task::coop::poll_proceed(task));
+        let read = self.poll_read_octets(task, out);
+        if read.is_ready() {
+            coop.made_progress();
+        }
+        read.map_err(Into::into)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.send).poll_write(task, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.send).poll_flush(task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.send).poll_shutdown(task)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.receive).poll_read(task, out)
+    }
+}
+
+impl Drop for SendStream {
+    fn drop(&mut self) {
+        self.shared.with(|state| {
+            state.forget_writer(self.key);
+            state.core.release_send(self.key);
+        });
+    }
+}
+
+impl Drop for ReceiveStream {
+    fn drop(&mut self) {
+        self.shared.with(|state| {
+            state.forget_reader(self.key);
+            state.core.release_recv(self.key);
+        });
+    }
+}
+
+impl std::fmt::Debug for SendStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SendStream").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ReceiveStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReceiveStream").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// Writes of at least so many octets go from the caller's buffer straight to the connection, when it is free.
+const DIRECT_LEAST: usize = 8 * 1024;
+/// When so many octets are queued on a stream, its writer sends them.
+const FLUSH_AT: usize = 64 * 1024;
