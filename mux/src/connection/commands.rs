@@ -1,7 +1,7 @@
 //! What the application asks for.
 
 use super::slot::{RecvState, SendState, Slot};
-use super::{Connection, Phase, StreamKey, to_u64, to_usize};
+use super::{Connection, Phase, StreamKey, to_usize};
 use crate::{DatagramError, OpenError, StreamError};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{MAX_DATA_BYTES, MAX_HEAD_BYTES};
@@ -344,9 +344,9 @@ impl Connection {
     #[cfg(feature = "tokio")]
     pub(crate) fn sent_direct(&mut self, key: StreamKey, bytes: usize) {
         if let Some(slot) = self.slot_mut(key) {
-            slot.send.sent += to_u64(bytes);
+            slot.send.sent += super::to_u64(bytes);
         }
-        self.stats.payload_sent += to_u64(bytes);
+        self.stats.payload_sent += super::to_u64(bytes);
     }
 
     fn check_open(&self) -> Result<(), StreamError> {

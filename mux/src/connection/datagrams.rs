@@ -36,11 +36,6 @@ impl DatagramQueue {
         self.queue.is_empty()
     }
 
-    #[cfg(test)]
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Adds a datagram; drops the oldest if there is too much, and this one if its own flow has too much.
     pub(crate) fn push(&mut self, now: Instant, flow: u32, payload: Bytes) {
         let cost = payload.len() + Self::OVERHEAD;

@@ -133,7 +133,7 @@ impl Connection {
         if heads_up {
             return if self.drain.their_last_id.is_some() { self.useless() } else { Ok(()) };
         }
-        let highest = self.next_local_id.checked_sub(2).unwrap_or_default();
+        let highest = self.next_local_id.saturating_sub(2);
         let is_ours = last_id % 2 == self.role.first_id() % 2;
         let bound = self.drain.their_last_id.unwrap_or(highest);
         if last_id != 0 && (!is_ours || last_id > bound) {

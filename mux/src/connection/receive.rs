@@ -90,7 +90,14 @@ impl Connection {
                 Ok(())
             }
             Frame::Datagram { flow, payload } => self.on_datagram(flow, payload),
-            _ => self.useless(),
+            // BLOCKED is a hint that nothing here needs; the others never come this way.
+            Frame::Hello(_)
+            | Frame::Data { .. }
+            | Frame::Ping { .. }
+            | Frame::Blocked { .. }
+            | Frame::Pad { .. }
+            | Frame::Skipped { .. }
+            | _ => self.useless(),
         }
     }
 

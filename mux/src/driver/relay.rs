@@ -231,7 +231,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Relay<T> {
     }
 
     fn poll_write_other(&mut self, task: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if let Some(other) = (&mut self.other as &mut dyn Any).downcast_mut::<Stream>() {
+        if let Some(other) = as_stream(&mut self.other) {
             let Some(chunk) = self.chunks.front() else { return Poll::Ready(Ok(0)) };
             ready!(other.send_half().poll_write_chunk(task, chunk))?;
             return Poll::Ready(Ok(chunk.len()));
@@ -269,7 +269,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Relay<T> {
                     self.stream.send_half().finish().map_err(|error| Failure::Sink(RelayEnd::Stream(error))),
                 );
             }
-            if let Some(other) = (&mut self.other as &mut dyn Any).downcast_mut::<Stream>() {
+            if let Some(other) = as_stream(&mut self.other) {
                 return forward(other, &mut self.stream, &mut self.back, &mut self.progress, task);
             }
             self.buffer.resize(self.options.buffer, 0);
@@ -301,7 +301,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Relay<T> {
     }
 
     fn other_stream(&mut self) -> Option<&mut Stream> {
-        (&mut self.other as &mut dyn Any).downcast_mut()
+        as_stream(&mut self.other)
     }
 
     fn moved(&mut self) {
@@ -365,6 +365,11 @@ impl From<io::Error> for RelayEnd {
     fn from(error: io::Error) -> Self {
         StreamError::of(&error).map_or(Self::Socket(error.kind()), |error| Self::Stream(error.clone()))
     }
+}
+
+/// The other side, if it is one of our streams: then chunks and codes can be passed on as they are.
+fn as_stream(other: &mut dyn Any) -> Option<&mut Stream> {
+    other.downcast_mut()
 }
 
 fn consume(chunks: &mut VecDeque<Bytes>, mut bytes: usize) {
