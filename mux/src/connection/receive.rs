@@ -93,7 +93,6 @@ impl Connection {
             // BLOCKED is a hint that nothing here needs; the others never come this way.
             Frame::Hello(_)
             | Frame::Data { .. }
-            | Frame::Ping { .. }
             | Frame::Blocked { .. }
             | Frame::Pad { .. }
             | Frame::Skipped { .. }
