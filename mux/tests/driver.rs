@@ -1,5 +1,10 @@
 //! The tokio driver, over pipes and sockets.
 #![cfg(feature = "tokio")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail, and owns its tasks and clock"
+)]
 
 use adit_mux::{Builder, Config, Incoming, OpenError, Role, Session, SessionEnd, Stream, StreamError};
 use adit_wire_proto::CloseCode;
