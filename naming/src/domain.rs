@@ -71,9 +71,18 @@ impl<'a> CustomDomainRef<'a> {
     ///
     /// Hosts were checked byte by byte already; what is left are underscores and reserved hyphens.
     pub(crate) fn of_host(domain: &'a str) -> Option<Self> {
-        if domain.contains('_') || domain.split('.').any(has_reserved_hyphens) {
+        let mut underscore = false;
+        let mut double_hyphen = false;
+        let mut before = b'.';
+        for byte in domain.bytes() {
+            underscore |= byte == b'_';
+            double_hyphen |= byte == b'-' && before == b'-';
+            before = byte;
+        }
+        if underscore || double_hyphen && domain.split('.').any(has_reserved_hyphens) {
             return None;
         }
+        debug_assert!(Self::parse(domain).is_ok());
         Some(Self(domain))
     }
 

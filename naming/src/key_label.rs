@@ -22,6 +22,13 @@ impl<'a> KeyLabelRef<'a> {
         LabelRef::parse(text).ok().map(|_| Self(text))
     }
 
+    /// Takes the end of a label of a host, whose bytes and last byte were checked already.
+    pub(crate) fn of_host(text: &'a str) -> Option<Self> {
+        let good = (1..=Self::MAX_LEN).contains(&text.len()) && !text.starts_with('-') && !text.contains('_');
+        debug_assert_eq!(good, Self::parse(text).is_some());
+        good.then_some(Self(text))
+    }
+
     /// Takes a text that is known to be a key label, because it was sealed here.
     #[cfg(feature = "keys")]
     pub(crate) fn assume_valid(text: &'a str) -> Self {
@@ -77,6 +84,11 @@ impl<'a> PortPrefix<'a> {
             return None;
         }
         self.digits.parse().ok()
+    }
+
+    /// Like [`key`](Self::key), of a label of a host.
+    pub(crate) fn key_of_host(self) -> Option<KeyLabelRef<'a>> {
+        KeyLabelRef::of_host(self.rest)
     }
 
     /// The key; `None` if what follows has not the form of one.

@@ -130,7 +130,13 @@ pub(crate) const MAX_DOMAIN: usize = 253;
 ///
 /// Such a host is an address to that parser and a name to us, so it is never routed anywhere.
 pub(crate) fn ends_in_number(domain: &str) -> bool {
-    let last = domain.rsplit('.').next().unwrap_or(domain);
+    let last = match domain.bytes().rposition(|byte| byte == b'.') {
+        Some(dot) => &domain[dot + 1..],
+        None => domain,
+    };
+    if !last.starts_with(|first: char| first.is_ascii_digit()) {
+        return false;
+    }
     match last.strip_prefix("0x") {
         Some(hex) => hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
         None => last.bytes().all(|byte| byte.is_ascii_digit()),

@@ -49,6 +49,7 @@ impl Host {
     ///
     /// # Errors
     /// [`HostError`]: for HTTP the answer is 400, for TLS the end of the handshake (alert 112).
+    #[inline]
     pub fn parse(input: &[u8], source: HostSource) -> Result<Self, HostError> {
         match input {
             [] => Err(HostError::Empty {}),
@@ -59,7 +60,16 @@ impl Host {
         }
     }
 
+    /// The domain's first label and what follows its dot; `None` if there is no dot.
+    #[inline]
+    pub(crate) fn split_first_label(&self) -> Option<(&str, &str)> {
+        let Target::Domain(domain) = &self.target else { return None };
+        let (label, rest) = domain.as_str().split_at_checked(domain.first_dot)?;
+        Some((label, rest.get(1..)?))
+    }
+
     /// The canonical domain; `None` if the host is an IP address.
+    #[inline]
     pub fn domain(&self) -> Option<&str> {
         match &self.target {
             Target::Domain(domain) => Some(domain.as_str()),
@@ -199,91 +209,118 @@ enum Target {
 }
 
 /// A canonical domain in place.
-// Invariant: the first `len` bytes are ASCII.
+// Invariant: the first `len` bytes are ASCII; `first_dot <= len`.
 #[derive(Clone)]
 struct Domain {
     bytes: [u8; MAX_DOMAIN],
     len: usize,
+    /// Where the first label ends.
+    first_dot: usize,
 }
 
 impl Domain {
+    #[inline]
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 
+    #[inline]
     fn as_str(&self) -> &str {
         core::str::from_utf8(self.as_bytes()).expect("only ASCII was stored")
     }
 }
 
 /// Reads everything but an address in brackets.
+///
+/// Hosts are nearly always good, so one pass copies, folds and only notes whether some rule was broken; which one it was is
+/// found out by [`explain`].
+#[inline]
 fn named(input: &[u8], source: HostSource) -> Result<Host, HostError> {
-    let mut domain = Domain { bytes: [0; MAX_DOMAIN], len: 0 };
+    let mut host =
+        Host { target: Target::Domain(Domain { bytes: [0; MAX_DOMAIN], len: 0, first_dot: 0 }), port: None };
+    let Target::Domain(domain) = &mut host.target else { return Err(HostError::Empty {}) };
+    let mut broken = false;
+    let mut before = b'.';
     let mut label = 0; // where the current label begins
-    let mut end = input.len(); // where the domain ends and a port may begin
-    for (at, &byte) in input.iter().enumerate() {
-        match FOLD[usize::from(byte)] {
-            COLON => {
-                end = at;
-                break;
-            }
-            FORBIDDEN => return Err(forbidden(input, at)),
-            folded => {
-                let Some(place) = domain.bytes.get_mut(at) else {
-                    // Only a dot that is dropped may stand behind the 253rd octet.
-                    if folded != b'.' {
-                        return Err(HostError::TooLong { length: at + 1 });
-                    }
-                    continue;
-                };
-                *place = folded;
-                if folded == b'.' {
-                    check_label(input, label, at)?;
-                    label = at + 1;
-                }
-            }
+    let mut first_dot = usize::MAX;
+    let mut end = 0;
+    for (place, &byte) in domain.bytes.iter_mut().zip(input) {
+        let folded = FOLD[usize::from(byte)];
+        if folded == STOP {
+            break;
+        }
+        *place = folded;
+        if folded == b'.' {
+            broken |= before == b'.' || before == b'-' || end - label > MAX_LABEL;
+            first_dot = first_dot.min(end);
+            label = end + 1;
+        } else {
+            broken |= folded == b'-' && before == b'.';
+        }
+        before = folded;
+        end += 1;
+    }
+    let mut rest = &input[end..];
+    if before == b'.' && source.is_http() && end > 1 {
+        // The dot that may end a domain is no part of it.
+        domain.len = end - 1;
+    } else {
+        broken |= before == b'.' || before == b'-' || end - label > MAX_LABEL;
+        domain.len = end;
+        if end == MAX_DOMAIN && source.is_http() {
+            rest = rest.strip_prefix(b".").unwrap_or(rest);
         }
     }
-    if end < input.len() && !source.is_http() {
-        return address_without_brackets(input, end);
+    domain.first_dot = first_dot.min(domain.len);
+    if broken || !(rest.is_empty() || rest[0] == b':' && source.is_http()) {
+        return explain(input, source);
     }
-    domain.len = close(input, label, end, source)?;
-    let port = port(input, end)?;
+    if !rest.is_empty() {
+        host.port = port(input, input.len() - rest.len())?;
+    }
     // Names that end in a digit are rare, so the look at addresses costs other hosts nothing.
     if domain.as_bytes().last().is_some_and(u8::is_ascii_digit)
         && let Ok(address) = Ipv4Addr::from_str(domain.as_str())
     {
-        return Ok(Host { target: Target::Address(IpAddr::V4(address)), port });
+        host.target = Target::Address(IpAddr::V4(address));
     }
-    Ok(Host { target: Target::Domain(domain), port })
+    Ok(host)
 }
 
-/// Checks the last label and says how long the domain is without a trailing dot.
-fn close(input: &[u8], label: usize, end: usize, source: HostSource) -> Result<usize, HostError> {
-    if end == 0 {
-        return Err(HostError::Empty {});
+/// Names the rule that is broken, or reads the address that has colons.
+#[cold]
+fn explain(input: &[u8], source: HostSource) -> Result<Host, HostError> {
+    let end = input.iter().position(|&byte| FOLD[usize::from(byte)] == STOP).unwrap_or(input.len());
+    match input.get(end) {
+        Some(b':') if source.is_http() => {}
+        Some(b':') => return address_without_brackets(input, end),
+        Some(_) => return Err(forbidden(input, end)),
+        None => {}
     }
-    if end > MAX_DOMAIN + 1 {
-        return Err(HostError::TooLong { length: end });
+    let text = &input[..end];
+    let labels = match text {
+        [] => return Err(HostError::Empty {}),
+        [head @ .., b'.'] if !head.is_empty() => head,
+        _ => text,
+    };
+    if labels.len() > MAX_DOMAIN {
+        return Err(HostError::TooLong { length: labels.len() });
     }
-    if input[end - 1] != b'.' {
-        check_label(input, label, end)?;
-        return Ok(end);
+    let mut begin = 0;
+    for label in labels.split(|&byte| byte == b'.') {
+        check_label(label, begin)?;
+        begin += label.len() + 1;
     }
-    if end > MAX_DOMAIN {
-        // The dot had no place of its own, so the label before it wasn't looked at.
-        check_label(input, label, end - 1)?;
-    }
-    if source.is_http() { Ok(end - 1) } else { Err(HostError::TrailingDot {}) }
+    Err(HostError::TrailingDot {})
 }
 
-/// Checks `input[begin..end]`, whose bytes are known to be good.
-fn check_label(input: &[u8], begin: usize, end: usize) -> Result<(), HostError> {
-    match input.get(begin..end) {
-        None | Some([]) => Err(HostError::EmptyLabel { at: begin }),
-        Some(label) if label.len() > MAX_LABEL => Err(HostError::LabelTooLong { at: begin }),
-        Some([b'-', ..] | [.., b'-']) => Err(HostError::HyphenAtEdge { at: begin }),
-        Some(_) => Ok(()),
+/// Checks one label, which begins at `begin`, and whose bytes are known to be good.
+fn check_label(label: &[u8], begin: usize) -> Result<(), HostError> {
+    match label {
+        [] => Err(HostError::EmptyLabel { at: begin }),
+        _ if label.len() > MAX_LABEL => Err(HostError::LabelTooLong { at: begin }),
+        [b'-', ..] | [.., b'-'] => Err(HostError::HyphenAtEdge { at: begin }),
+        _ => Ok(()),
     }
 }
 
@@ -348,14 +385,14 @@ fn forbidden(input: &[u8], at: usize) -> HostError {
 /// The longest input worth reading: domain, trailing dot, colon, five digits.
 const MAX_INPUT: usize = MAX_DOMAIN + ".:65535".len();
 
-const FORBIDDEN: u8 = 0;
-const COLON: u8 = b':';
+/// Ends a domain: a colon, or a byte that may not stand in one.
+const STOP: u8 = 0;
 
-/// What each byte becomes in the canonical form; [`FORBIDDEN`] if it may not stand in a host.
+/// What each byte becomes in the canonical form, or [`STOP`].
 const FOLD: [u8; 256] = fold_table();
 
 const fn fold_table() -> [u8; 256] {
-    let mut table = [FORBIDDEN; 256];
+    let mut table = [STOP; 256];
     let mut at = 0;
     let mut byte = 0u8;
     while at < table.len() {
@@ -368,9 +405,9 @@ const fn fold_table() -> [u8; 256] {
 
 const fn fold(byte: u8) -> u8 {
     match byte {
-        b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | COLON => byte,
+        b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => byte,
         b'A'..=b'Z' => byte.to_ascii_lowercase(),
-        _ => FORBIDDEN,
+        _ => STOP,
     }
 }
 

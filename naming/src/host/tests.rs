@@ -152,7 +152,46 @@ fn debug_and_display_are_canonical() {
     assert_ne!(header("a.test"), header("192.0.2.1"));
 }
 
+/// The rules for a domain, said once more and slowly.
+fn by_plain_words(input: &str, source: HostSource) -> Option<String> {
+    let is_sni = source == HostSource::Sni;
+    let (name, port) = match input.split_once(':') {
+        Some(_) if is_sni => return None,
+        Some((name, port)) => (name, port),
+        None => (input, ""),
+    };
+    let good_port = port.is_empty()
+        || port.len() <= 5
+            && port.bytes().all(|byte| byte.is_ascii_digit())
+            && (1..=65535).contains(&port.parse::<u32>().unwrap());
+    let name = if is_sni { name } else { name.strip_suffix('.').unwrap_or(name) };
+    let good_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    let good = good_port && name.len() <= 253 && name.split('.').all(good_label);
+    good.then(|| name.to_ascii_lowercase())
+}
+
 proptest! {
+    #[test]
+    fn domains_are_what_the_plain_words_say(
+        input in "[A-Za-z0-9_.:-]{0,20}|([a-z-]{1,64}\\.){0,5}[a-z]{1,64}\\.?(:[0-9]{0,6})?|([ab]{1,2}\\.){80,90}",
+        source in prop_oneof![Just(HostSource::Header), Just(HostSource::Authority), Just(HostSource::Sni)],
+    ) {
+        let host = Host::parse(input.as_bytes(), source);
+        if source != HostSource::Sni {
+            prop_assert_ne!(&host, &Err(HostError::TrailingDot {}));
+        }
+        if host.as_ref().is_ok_and(|host| host.address().is_some()) {
+            return Ok(());
+        }
+        let domain = host.ok().and_then(|host| host.domain().map(String::from));
+        prop_assert_eq!(domain, by_plain_words(&input, source));
+    }
+
     #[test]
     fn parsing_is_idempotent_and_agrees_between_sources(input in "[A-Za-z0-9_.:\\[\\]@%-]{0,40}") {
         let in_header = header(&input);

@@ -117,6 +117,7 @@ impl<'a> TunnelNameRef<'a> {
 
 borrowed_text!(TunnelNameRef, TunnelName, NameError);
 
+#[inline]
 fn is_name(text: &[u8]) -> bool {
     let [first, .., last] = text else { return false };
     if !(TunnelName::MIN_LEN..=TunnelName::MAX_LEN).contains(&text.len()) || *first == b'-' || *last == b'-' {
