@@ -1,6 +1,7 @@
 //! Names, hosts and keys, beside what no parser can beat: looking at each byte once.
 //!
 //! `cargo bench -p adit-benches --bench naming`
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
 
 use std::hint::black_box;
 

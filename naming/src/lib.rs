@@ -40,6 +40,12 @@ pub use destination::{Destination, Zones, ZonesError};
 mod domain;
 pub use domain::{CustomDomain, CustomDomainRef, DomainError};
 
+#[cfg(feature = "idn")]
+#[cfg_attr(docsrs, doc(cfg(feature = "idn")))]
+mod idn;
+#[cfg(feature = "idn")]
+pub use idn::IdnError;
+
 mod reserved;
 pub use reserved::{BUILT_IN_RESERVED, ReservedGroup, ReservedNames, Skeleton};
 
@@ -63,3 +69,7 @@ pub use target::{Target, TargetError, TargetHost, TargetRisk};
 
 mod endpoint;
 pub use endpoint::{ConnectionString, Endpoint, EndpointError, Scheme, Service};
+
+#[cfg(feature = "errors")]
+#[cfg_attr(docsrs, doc(cfg(feature = "errors")))]
+mod refusal;
