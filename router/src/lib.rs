@@ -7,6 +7,13 @@ pub use table::{
     PublishError, RouteKey, RouteTable, Routes, Standing, Stick, Superseded, Tunnel, TunnelId, Update,
 };
 
+mod lifecycle;
+pub use lifecycle::{
+    ChangeError, Changes, Command, Connection, Event, Live, MemoryStore, NewRecord, Record, RecordError,
+    State, StateError, Status, StoreError, Terms, TlsMode, TunnelStore, UpstreamProbe,
+    conformance as store_conformance,
+};
+
 mod ports;
 pub use ports::{PortLease, PortPool, PortUnavailable, Transport, Unavailable};
 
