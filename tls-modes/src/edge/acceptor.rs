@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{PeerMisbehaved, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -140,7 +140,16 @@ impl Edge {
                 .map_err(|source| EdgeAcceptError::Handshake { source })?;
             return Err(EdgeAcceptError::UnknownName {});
         };
-        TlsAcceptor::from(config).accept(io).await.map_err(|source| EdgeAcceptError::Handshake { source })
+        match TlsAcceptor::from(config).accept(io).into_fallible().await {
+            Ok(stream) => Ok(stream),
+            Err((source, mut io)) => {
+                if changes_name_on_retry(&source) {
+                    // rustls closes without a word here; the connection fails either way, so does this answer.
+                    let _ = refuse(&mut io, Some(AlertDescription::ILLEGAL_PARAMETER)).await;
+                }
+                Err(EdgeAcceptError::Handshake { source })
+            }
+        }
     }
 
     /// The patterns whose certificate ends before `moment`, with its end: what to renew, or to raise an alarm about.
@@ -334,6 +343,12 @@ impl ResolvesServerCert for NoName {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         None
     }
+}
+
+/// Whether the second hello, after a HelloRetryRequest, asks for another host than the first (RFC 8446 §4.1.2).
+fn changes_name_on_retry(error: &io::Error) -> bool {
+    let refusal = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(refusal, Some(rustls::Error::PeerMisbehaved(PeerMisbehaved::ServerNameDifferedOnRetry)))
 }
 
 /// For hosts that ask clients for no certificate.

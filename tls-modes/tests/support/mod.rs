@@ -155,7 +155,7 @@ pub(crate) fn sniff_every_way_with(limits: SniffLimits, stream: &[u8]) -> Verdic
     let whole = feed(limits, [stream]);
     assert_eq!(whole, feed(limits, stream.chunks(1)), "byte by byte");
     // Every place for what a browser sends; a sample, with all edges, where that would take minutes.
-    let step = (stream.len() / 4_000).max(1);
+    let step = (stream.len() / 500).max(1);
     for cut in (0..=stream.len()).step_by(step) {
         let (head, tail) = stream.split_at(cut);
         assert_eq!(whole, feed(limits, [head, tail]), "cut at {cut}");
