@@ -34,3 +34,5 @@ pub mod codec;
 mod open;
 mod pb;
 mod refusal;
+#[cfg(test)]
+mod table;

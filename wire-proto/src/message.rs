@@ -42,6 +42,12 @@ pub enum MessageError {
         /// The field.
         field: &'static str,
     },
+    /// A credential's id, or a proof, that has not the form of one: the same answer as for a wrong one.
+    #[error("`{field}` was not accepted")]
+    Credential {
+        /// The field.
+        field: &'static str,
+    },
     /// A value outside its range.
     #[error("`{field}` has an impossible value")]
     Value {
@@ -57,6 +63,7 @@ impl MessageError {
             Self::TooLarge { .. } | Self::FieldTooLarge { .. } | Self::TooMany { .. } => {
                 CloseCode::FRAME_TOO_LARGE
             }
+            Self::Credential { .. } => CloseCode::AUTH_FAILED,
             Self::Malformed | Self::Missing { .. } | Self::Value { .. } => CloseCode::MALFORMED,
         }
     }
@@ -95,6 +102,18 @@ pub(crate) fn exactly<const N: usize>(
     }
     value.try_into().map(Some).map_err(|_| MessageError::Value { field })
 }
+
+/// A proof. Where another length came, it is wrong like any other; only what is absurdly long is called so.
+pub(crate) fn proof(field: &'static str, value: &[u8]) -> Result<Option<[u8; 32]>, MessageError> {
+    match value.len() {
+        0 => Ok(None),
+        1..=MAX_PROOF_BYTES => value.try_into().map(Some).map_err(|_| MessageError::Credential { field }),
+        _ => Err(MessageError::FieldTooLarge { field, limit: MAX_PROOF_BYTES }),
+    }
+}
+
+/// Up to here a proof or an id is wrong rather than too large, in octets.
+pub(crate) const MAX_PROOF_BYTES: usize = 512;
 
 /// A list of texts.
 pub(crate) fn texts(

@@ -180,21 +180,23 @@ impl Control {
     /// Does what is due at `now`. Call it at the moment that [`poll_timeout`](Self::poll_timeout) gave, or later.
     ///
     /// # Errors
-    /// [`ControlError::Timeout`]: the stream has ended; end the session with its code.
+    /// [`ControlError::Timeout`] or [`ControlError::DrainOver`]: the stream has ended; end the session with its code.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ControlError> {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        let is_answer_due = self.pending.values().any(|pending| due(pending.deadline));
-        let (is_due, awaited) = match self.phase {
-            Phase::AwaitingWelcome { deadline, .. } => (due(deadline), "the welcome"),
-            Phase::Draining { deadline } if due(deadline) => (true, "the end of the drain"),
-            Phase::Serving | Phase::Draining { .. } => (is_answer_due, "an answer"),
-            Phase::Ended => (false, "nothing"),
+        let error = match self.phase {
+            Phase::AwaitingWelcome { deadline, .. } if due(deadline) => {
+                ControlError::Timeout { awaited: "the welcome" }
+            }
+            Phase::Draining { deadline } if due(deadline) => ControlError::DrainOver,
+            Phase::Serving | Phase::Draining { .. } if self.pending.values().any(|it| due(it.deadline)) => {
+                ControlError::Timeout { awaited: "an answer" }
+            }
+            Phase::AwaitingWelcome { .. } | Phase::Serving | Phase::Draining { .. } | Phase::Ended => {
+                return Ok(());
+            }
         };
-        if !is_due {
-            return Ok(());
-        }
         self.phase = Phase::Ended;
-        Err(ControlError::Timeout { awaited })
+        Err(error)
     }
 
     /// Asks for something. May be called before the welcome: the request then travels behind the hello, and saves a
@@ -381,5 +383,222 @@ impl Control {
 
     const fn unexpected(&self, message: &'static str) -> ControlError {
         ControlError::Unexpected { message, state: self.state() }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests need a moment to start from")]
+mod tests {
+    use super::*;
+    use crate::control::{Claim, Drain, Generation, Register, Registered, RegistrationId, TunnelStatus};
+    use crate::credential::{CredentialKind, GatewayProof};
+    use crate::table::{cell, table};
+    use crate::{CloseCode, Protocol};
+    use adit_errors::{Code, Refusal, RequestId};
+
+    const STATES: [&str; 5] = ["awaiting challenge", "awaiting welcome", "serving", "draining", "ended"];
+
+    type Apply = fn(&mut Control, Instant) -> Result<(), CloseCode>;
+
+    /// What a peer may send, our caller may ask for, and time may bring.
+    const EVENTS: [(&str, Apply); 18] = [
+        ("< challenge", |it, now| receive(it, now, &GatewayMessage::Challenge([5; 32]))),
+        ("< welcome", |it, now| {
+            let welcome = welcome(it);
+            receive(it, now, &GatewayMessage::Welcome(welcome))
+        }),
+        ("< welcome, wrong proof", |it, now| {
+            let mut welcome = welcome(it);
+            welcome.proof = Some(GatewayProof::from_octets([0; 32]));
+            receive(it, now, &GatewayMessage::Welcome(welcome))
+        }),
+        ("< refused, no number", |it, now| receive(it, now, &refused(None))),
+        ("< refused", |it, now| receive(it, now, &refused(Some(RequestNumber::FIRST)))),
+        ("< answer", |it, now| receive(it, now, &answer(RequestNumber::FIRST))),
+        ("< answer of another kind", |it, now| {
+            let answer = Answer::Unregistered { registration: RegistrationId::FIRST };
+            receive(it, now, &GatewayMessage::Answer { number: RequestNumber::FIRST, answer })
+        }),
+        ("< answer to nothing", |it, now| receive(it, now, &answer(RequestNumber::new(9).unwrap()))),
+        ("< status", |it, now| {
+            let (registration, status) = (RegistrationId::FIRST, TunnelStatus::PAUSED);
+            receive(it, now, &notice(Notice::Status { registration, status, reason: None }))
+        }),
+        ("< superseded", |it, now| {
+            let (registration, generation) = (RegistrationId::FIRST, Generation::FIRST);
+            receive(it, now, &notice(Notice::Superseded { registration, generation }))
+        }),
+        ("< drain", |it, now| receive(it, now, &notice(Notice::Drain(Drain::new(Duration::from_secs(30)))))),
+        ("< terminate", |it, now| receive(it, now, &notice(Notice::Terminate { reason: envelope() }))),
+        ("< unknown kind", |it, now| receive(it, now, &GatewayMessage::Unknown { number: None })),
+        ("< not protobuf", |it, now| {
+            let mut input = BytesMut::from(&b"\0\0\0\x01\xff"[..]);
+            it.receive(now, &mut input).map(drop).map_err(|error| error.close_code())
+        }),
+        ("> register", |it, now| command(it.request(now, register()).map(drop))),
+        ("> unregister", |it, now| {
+            let registration = RegistrationId::FIRST;
+            command(it.request(now, Request::Unregister { registration }).map(drop))
+        }),
+        ("> leave", |it, now| command(it.leave(now, Duration::from_secs(30)))),
+        ("deadline", |it, _| {
+            let Some(at) = it.poll_timeout() else { return Ok(()) };
+            it.handle_timeout(at).map_err(|error| error.close_code())
+        }),
+    ];
+
+    #[test]
+    fn the_table_of_the_specification_is_what_the_machine_does() {
+        let events = EVENTS.map(|(name, _)| name);
+        let table = table(&events, &STATES, |event, state| {
+            let (mut control, now) = reach(STATES[state]);
+            let result = (EVENTS[event].1)(&mut control, now);
+            cell(result, control.state())
+        });
+        println!("{table}");
+        assert!(include_str!("../../SPEC.md").contains(&table), "SPEC.md has another table for the agent");
+    }
+
+    #[test]
+    fn w16_a_version_that_was_not_offered_is_refused() {
+        let (mut control, now) = reach("awaiting welcome");
+        let mut settings = Settings::new("s");
+        settings.version = crate::control::ControlVersion::from_u32(2);
+        let settings = settings.encode();
+        let proof = Some(proof(&control, &settings));
+        let error = receive(&mut control, now, &GatewayMessage::Welcome(Welcome { settings, proof }));
+        assert_eq!(error, Err(CloseCode::UNSUPPORTED_VERSION));
+    }
+
+    #[test]
+    fn w27_a_gateway_without_the_credential_is_not_believed_and_learns_nothing() {
+        let (mut control, now) = reach("awaiting welcome");
+        let hello = hello(&mut control);
+        let secret = credential().reveal();
+        assert!(
+            !hello.windows(8).any(|window| secret.as_bytes()[21..].windows(8).any(|part| part == window))
+        );
+        assert!(!hello.windows(8).any(|window| window == [3; 8]));
+        let welcome = Welcome { settings: Settings::new("s").encode(), proof: None };
+        let error = receive(&mut control, now, &GatewayMessage::Welcome(welcome));
+        assert_eq!(error, Err(CloseCode::AUTH_FAILED));
+        assert!(control.is_ended());
+    }
+
+    #[test]
+    fn requests_made_before_the_welcome_travel_behind_the_hello_or_the_proof() {
+        let (mut control, now) = reach("awaiting welcome");
+        control.request(now, register()).unwrap();
+        assert_eq!(std::iter::from_fn(|| control.poll_output()).count(), 2);
+
+        let (mut control, now) = reach("awaiting challenge");
+        control.request(now, register()).unwrap();
+        assert_eq!(std::iter::from_fn(|| control.poll_output()).count(), 1);
+        receive(&mut control, now, &GatewayMessage::Challenge([5; 32])).unwrap();
+        assert_eq!(std::iter::from_fn(|| control.poll_output()).count(), 2);
+    }
+
+    #[test]
+    fn no_more_requests_await_answers_than_the_limit_allows() {
+        let (mut control, now) = reach("serving");
+        let sent = (0..40).take_while(|_| control.request(now, register()).is_ok()).count();
+        assert_eq!(sent, 31, "one awaits its answer from before");
+        assert_eq!(control.request(now, register()), Err(CommandError::TooManyRequests { limit: 32 }));
+    }
+
+    #[test]
+    fn a_flood_of_unknown_messages_is_excessive() {
+        let (mut control, now) = reach("serving");
+        let flood = |control: &mut Control| receive(control, now, &GatewayMessage::Unknown { number: None });
+        for _ in 0..MAX_IGNORED {
+            flood(&mut control).unwrap();
+        }
+        assert_eq!(flood(&mut control), Err(CloseCode::ENHANCE_CALM));
+    }
+
+    #[test]
+    fn w29_no_secret_in_the_debug_text_of_a_machine() {
+        let (control, _) = reach("awaiting welcome");
+        let shown = format!("{control:?}");
+        assert!(!shown.contains("3, 3, 3, 3") && !shown.contains(&credential().reveal()[21..40]), "{shown}");
+    }
+
+    /// A machine in this state, with one register awaiting its answer where that is possible.
+    fn reach(state: &str) -> (Control, Instant) {
+        let now = Instant::now();
+        let binding = match state {
+            "awaiting challenge" => ChannelBinding::NONE,
+            _ => ChannelBinding::tls_exporter([7; 32]),
+        };
+        let options = Options::new(Offer::new("test/1", [1; 32])).with_credential(credential(), binding);
+        let mut control = Control::new(options, now).unwrap();
+        if matches!(state, "serving" | "draining" | "ended") {
+            let _ = hello(&mut control);
+            let welcome = welcome(&control);
+            receive(&mut control, now, &GatewayMessage::Welcome(welcome)).unwrap();
+            control.request(now, register()).unwrap();
+        }
+        match state {
+            "draining" => {
+                let drain = Drain::new(Duration::from_secs(30));
+                receive(&mut control, now, &notice(Notice::Drain(drain))).unwrap();
+            }
+            "ended" => {
+                receive(&mut control, now, &notice(Notice::Terminate { reason: envelope() })).unwrap();
+            }
+            _ => {}
+        }
+        assert_eq!(control.state(), state);
+        (control, now)
+    }
+
+    fn hello(control: &mut Control) -> Bytes {
+        control.poll_output().unwrap()
+    }
+
+    fn receive(control: &mut Control, now: Instant, message: &GatewayMessage) -> Result<(), CloseCode> {
+        let mut input = BytesMut::from(&message.encode().unwrap()[..]);
+        control.receive(now, &mut input).map(drop).map_err(|error| error.close_code())
+    }
+
+    fn command(result: Result<(), CommandError>) -> Result<(), CloseCode> {
+        result.map_err(|_| CloseCode::INTERNAL)
+    }
+
+    fn credential() -> Credential {
+        Credential::from_random(CredentialKind::ConnectSecret, 1, [3; 32])
+    }
+
+    /// The welcome of a gateway that knows the credential.
+    fn welcome(control: &Control) -> Welcome {
+        let settings = Settings::new("s").encode();
+        let proof = Some(proof(control, &settings));
+        Welcome { settings, proof }
+    }
+
+    fn proof(control: &Control, settings: &Bytes) -> GatewayProof {
+        let transcript = Transcript::new(ChannelBinding::tls_exporter([7; 32]), None, &control.offer);
+        transcript.expected_gateway_proof(&credential(), settings)
+    }
+
+    fn register() -> Request {
+        Request::Register(Box::new(Register::new(Protocol::HTTP, Claim::Assigned)))
+    }
+
+    fn answer(number: RequestNumber) -> GatewayMessage {
+        let registered = Registered::new(RegistrationId::FIRST, Generation::FIRST, "a");
+        GatewayMessage::Answer { number, answer: Answer::Registered(Box::new(registered)) }
+    }
+
+    fn refused(number: Option<RequestNumber>) -> GatewayMessage {
+        GatewayMessage::Refused { number, refusal: envelope() }
+    }
+
+    fn notice(notice: Notice) -> GatewayMessage {
+        GatewayMessage::Notice(notice)
+    }
+
+    fn envelope() -> Envelope {
+        Refusal::new(Code::FORBIDDEN, "no").with_request_id(RequestId::from_random(1))
     }
 }

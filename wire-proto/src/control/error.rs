@@ -38,6 +38,9 @@ pub enum ControlError {
         /// What was awaited.
         awaited: &'static str,
     },
+    /// The time that the drain had is over; whoever drains says so, and the session ends.
+    #[error("the drain time is over")]
+    DrainOver,
     /// The stream has ended before; nothing of this input was looked at.
     #[error("the control stream has ended")]
     Ended,
@@ -53,6 +56,7 @@ impl ControlError {
             Self::Proof => CloseCode::AUTH_FAILED,
             Self::Excessive => CloseCode::ENHANCE_CALM,
             Self::Timeout { .. } => CloseCode::TIMEOUT,
+            Self::DrainOver => CloseCode::SHUTDOWN,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Binding, ControlVersion, ControlVersions};
 use crate::credential::{AgentProof, CredentialId, GatewayProof, Nonce};
-use crate::message::{MessageError, exactly, millis, octets, text, texts};
+use crate::message::{MAX_PROOF_BYTES, MessageError, exactly, millis, octets, proof, text, texts};
 use crate::pb;
 use bytes::Bytes;
 use prost::Message;
@@ -109,7 +109,7 @@ impl Hello {
     }
 
     pub(super) fn from_wire(wire: pb::Hello) -> Result<Self, MessageError> {
-        let proof = exactly("hello.proof", &wire.proof)?.map(AgentProof::from_octets);
+        let proof = proof("hello.proof", &wire.proof)?.map(AgentProof::from_octets);
         Ok(Self { offer: wire.offer, proof })
     }
 }
@@ -253,9 +253,9 @@ fn optional_octets(octets: Option<[u8; 32]>) -> Bytes {
     octets.map_or_else(Bytes::new, |octets| Bytes::copy_from_slice(&octets))
 }
 
-/// The field may hold as much as 512 octets before it is called too large: a foreign credential is refused as wrong,
-/// not as broken framing (SPEC, "Credentials").
+/// An id of another form is refused as an unknown one is.
 fn credential(field: String) -> Result<Option<CredentialId>, MessageError> {
-    let text = text("offer.credential", field, 512)?;
-    text.map(|text| text.parse().map_err(|_| MessageError::Value { field: "offer.credential" })).transpose()
+    let text = text("offer.credential", field, MAX_PROOF_BYTES)?;
+    text.map(|text| text.parse().map_err(|_| MessageError::Credential { field: "offer.credential" }))
+        .transpose()
 }

@@ -3,7 +3,7 @@
 use super::codec::{MAX_MESSAGE_BYTES, frame};
 use super::{Answer, CertificateChain, Hello, Notice, Register, Registered, Request, RequestNumber, Welcome};
 use crate::credential::{AgentProof, Nonce};
-use crate::message::{MessageError, exactly, millis};
+use crate::message::{MessageError, exactly, millis, proof};
 use crate::pb;
 use adit_errors::Envelope;
 use bytes::Bytes;
@@ -71,7 +71,7 @@ impl AgentMessage {
             None => return Ok(Self::Unknown { number }),
             Some(Body::Hello(hello)) => return unnumbered(number, Self::Hello(Hello::from_wire(hello)?)),
             Some(Body::Proof(wire)) => {
-                let proof = exactly("proof.proof", &wire.proof)?;
+                let proof = proof("proof.proof", &wire.proof)?;
                 let proof = proof.ok_or(MessageError::Missing { field: "proof.proof" })?;
                 return unnumbered(number, Self::Proof(AgentProof::from_octets(proof)));
             }

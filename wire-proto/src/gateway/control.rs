@@ -158,19 +158,21 @@ impl Control {
     /// Does what is due at `now`. Call it at the moment that [`poll_timeout`](Self::poll_timeout) gave, or later.
     ///
     /// # Errors
-    /// [`ControlError::Timeout`]: the stream has ended; end the session with its code.
+    /// [`ControlError::Timeout`] or [`ControlError::DrainOver`]: the stream has ended; end the session with its code.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ControlError> {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
-        let awaited = match self.phase {
-            Phase::Draining { .. } => "the end of the drain",
-            Phase::AwaitingVerdict { .. } => "our own verdict",
-            Phase::AwaitingHello | Phase::AwaitingProof { .. } => "the hello",
+        let error = match self.phase {
+            Phase::Draining { .. } => ControlError::DrainOver,
+            Phase::AwaitingVerdict { .. } => ControlError::Timeout { awaited: "our own verdict" },
+            Phase::AwaitingHello | Phase::AwaitingProof { .. } => {
+                ControlError::Timeout { awaited: "the hello" }
+            }
             Phase::Serving | Phase::Ended => return Ok(()),
         };
         self.phase = Phase::Ended;
-        Err(ControlError::Timeout { awaited })
+        Err(error)
     }
 
     /// Checks the agent's proof against the verifiers of the credential that its offer names: the present one and, while
@@ -439,4 +441,238 @@ fn unsupported(number: RequestNumber) -> Result<Envelope, ControlError> {
     let id = id.map_err(|_| MessageError::Value { field: "request" })?;
     let refusal = Refusal::new(Code::UNSUPPORTED_FEATURE, "this gateway doesn't know this kind of request");
     Ok(refusal.with_request_id(id))
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests need a moment to start from")]
+mod tests {
+    use super::*;
+    use crate::control::{
+        Claim, ControlVersion, Drain, Generation, Register, Registered, RegistrationId, TunnelStatus,
+    };
+    use crate::credential::{Credential, CredentialKind};
+    use crate::table::{cell, table};
+    use crate::{CloseCode, Protocol};
+
+    const STATES: [&str; 6] =
+        ["awaiting hello", "awaiting proof", "awaiting verdict", "serving", "draining", "ended"];
+
+    const EXPORTER: ChannelBinding = ChannelBinding::tls_exporter([7; 32]);
+
+    type Apply = fn(&mut Control, Instant) -> Result<(), CloseCode>;
+
+    /// What a peer may send, our caller may ask for, and time may bring.
+    const EVENTS: [(&str, Apply); 20] = [
+        ("< hello", |it, now| {
+            let hello = hello(it.options.binding);
+            receive(it, now, &AgentMessage::Hello(hello))
+        }),
+        ("< hello, other versions", |it, now| {
+            let mut offer = offer(EXPORTER);
+            offer.versions =
+                ControlVersions::new(ControlVersion::from_u32(2), ControlVersion::from_u32(3)).unwrap();
+            receive(it, now, &AgentMessage::Hello(Hello { offer: offer.encode(), proof: None }))
+        }),
+        ("< hello, other binding", |it, now| {
+            let other = if it.options.binding.is_bound() { ChannelBinding::NONE } else { EXPORTER };
+            receive(it, now, &AgentMessage::Hello(hello(other)))
+        }),
+        ("< proof", |it, now| receive(it, now, &AgentMessage::Proof(AgentProof::from_octets([1; 32])))),
+        ("< request", |it, now| receive(it, now, &request(2))),
+        ("< request, number used", |it, now| receive(it, now, &request(1))),
+        ("< leave", |it, now| receive(it, now, &AgentMessage::Leave { deadline: Duration::from_secs(30) })),
+        ("< unknown request", |it, now| {
+            receive(it, now, &AgentMessage::Unknown { number: RequestNumber::new(2) })
+        }),
+        ("< unknown kind", |it, now| receive(it, now, &AgentMessage::Unknown { number: None })),
+        ("< not protobuf", |it, now| {
+            let mut input = BytesMut::from(&b"\0\0\0\x01\xff"[..]);
+            it.receive(now, &mut input).map(drop).map_err(|error| error.close_code())
+        }),
+        ("> welcome", |it, _| command(it.welcome(&Authorised::by_other_means(), Settings::new("s")))),
+        ("> refuse", |it, _| command(it.refuse(envelope()))),
+        ("> answer", |it, _| command(it.answer(RequestNumber::FIRST, answer()))),
+        ("> answer of another kind", |it, _| {
+            let answer = Answer::Unregistered { registration: RegistrationId::FIRST };
+            command(it.answer(RequestNumber::FIRST, answer))
+        }),
+        ("> refuse request", |it, _| command(it.refuse_request(RequestNumber::FIRST, envelope()))),
+        ("> status", |it, now| {
+            let (registration, status) = (RegistrationId::FIRST, TunnelStatus::PAUSED);
+            command(it.notify(now, Notice::Status { registration, status, reason: None }))
+        }),
+        ("> superseded", |it, now| {
+            let (registration, generation) = (RegistrationId::FIRST, Generation::FIRST);
+            command(it.notify(now, Notice::Superseded { registration, generation }))
+        }),
+        ("> drain", |it, now| command(it.notify(now, Notice::Drain(Drain::new(Duration::from_secs(30)))))),
+        ("> terminate", |it, now| command(it.notify(now, Notice::Terminate { reason: envelope() }))),
+        ("deadline", |it, _| {
+            let Some(at) = it.poll_timeout() else { return Ok(()) };
+            it.handle_timeout(at).map_err(|error| error.close_code())
+        }),
+    ];
+
+    #[test]
+    fn the_table_of_the_specification_is_what_the_machine_does() {
+        let events = EVENTS.map(|(name, _)| name);
+        let table = table(&events, &STATES, |event, state| {
+            let (mut control, now) = reach(STATES[state]);
+            let result = (EVENTS[event].1)(&mut control, now);
+            cell(result, control.state())
+        });
+        println!("{table}");
+        assert!(include_str!("../../SPEC.md").contains(&table), "SPEC.md has another table for the gateway");
+    }
+
+    #[test]
+    fn w14_w15_what_comes_before_the_verdict_is_not_looked_at_and_a_second_hello_ends_the_session() {
+        let (mut control, now) = reach("awaiting verdict");
+        let mut input = BytesMut::new();
+        input.extend_from_slice(&request(1).encode().unwrap());
+        input.extend_from_slice(&AgentMessage::Hello(hello(EXPORTER)).encode().unwrap());
+        let before = input.len();
+        assert!(control.receive(now, &mut input).unwrap().is_none());
+        assert_eq!(input.len(), before);
+        control.welcome(&Authorised::by_other_means(), Settings::new("s")).unwrap();
+        assert!(matches!(control.receive(now, &mut input), Ok(Some(Event::Requested { .. }))));
+        let error = control.receive(now, &mut input).unwrap_err();
+        assert_eq!(error.close_code(), CloseCode::UNEXPECTED);
+    }
+
+    #[test]
+    fn w14_a_request_before_the_hello_ends_the_session_and_asks_for_no_credential() {
+        let (mut control, now) = reach("awaiting hello");
+        assert_eq!(receive(&mut control, now, &request(1)), Err(CloseCode::UNEXPECTED));
+        assert!(control.check([Some(&credential().verifier()), None]).is_err());
+    }
+
+    #[test]
+    fn w16_an_offer_changed_on_the_way_breaks_the_proof() {
+        let mut hello = hello(EXPORTER);
+        let mut offer = Offer::decode(hello.offer.clone()).unwrap();
+        offer.features = vec!["added".into()];
+        hello.offer = offer.encode();
+        let mut control = Control::new(Options::new(EXPORTER, [9; 32]), Instant::now());
+        receive(&mut control, Instant::now(), &AgentMessage::Hello(hello)).unwrap();
+        assert!(control.check([Some(&credential().verifier()), None]).is_err());
+    }
+
+    #[test]
+    fn w18_w20_the_right_proof_passes_and_one_from_another_connection_does_not() {
+        let verifier = credential().verifier();
+        let (control, _) = reach("awaiting verdict");
+        assert!(control.check([None, Some(&verifier)]).is_ok());
+        let mut elsewhere =
+            Control::new(Options::new(ChannelBinding::tls_exporter([8; 32]), [9; 32]), Instant::now());
+        receive(&mut elsewhere, Instant::now(), &AgentMessage::Hello(hello(EXPORTER))).unwrap();
+        assert!(elsewhere.check([Some(&verifier), Some(&verifier)]).is_err());
+    }
+
+    #[test]
+    fn w24_w25_a_refused_request_leaves_the_session_alive() {
+        let (mut control, now) = reach("serving");
+        control.refuse_request(RequestNumber::FIRST, envelope()).unwrap();
+        assert_eq!(
+            control.refuse_request(RequestNumber::FIRST, envelope()),
+            Err(CommandError::NoSuchRequest),
+            "each request is answered once"
+        );
+        receive(&mut control, now, &request(2)).unwrap();
+        control.answer(RequestNumber::new(2).unwrap(), answer()).unwrap();
+        assert_eq!(control.state(), "serving");
+    }
+
+    #[test]
+    fn w26_the_older_registration_is_told_and_its_session_serves_the_others() {
+        let (mut control, now) = reach("serving");
+        while control.poll_output().is_some() {}
+        let (registration, generation) = (RegistrationId::FIRST, Generation::new(2).unwrap());
+        let notice = Notice::Superseded { registration, generation };
+        control.notify(now, notice.clone()).unwrap();
+        let sent = GatewayMessage::decode(control.poll_output().unwrap().slice(4..)).unwrap();
+        assert!(matches!(sent, GatewayMessage::Notice(sent) if sent == notice));
+        assert_eq!(control.state(), "serving");
+    }
+
+    #[test]
+    fn a_peer_that_asks_and_never_reads_cannot_make_the_output_grow() {
+        let (mut control, now) = reach("serving");
+        let mut input = BytesMut::new();
+        for number in 2..1000 {
+            let unknown = AgentMessage::Unknown { number: RequestNumber::new(number) };
+            input.extend_from_slice(&unknown.encode().unwrap());
+        }
+        assert!(control.receive(now, &mut input).unwrap().is_none());
+        assert!(control.output.len() <= MAX_QUEUED && !input.is_empty());
+    }
+
+    #[test]
+    fn more_pending_requests_than_the_limit_are_excessive() {
+        let (mut control, now) = reach("serving");
+        let error = (2..100).find_map(|number| receive(&mut control, now, &request(number)).err());
+        assert_eq!(error, Some(CloseCode::ENHANCE_CALM));
+    }
+
+    /// A machine in this state, with one register awaiting its answer where that is possible.
+    fn reach(state: &str) -> (Control, Instant) {
+        let now = Instant::now();
+        let binding = if state == "awaiting proof" { ChannelBinding::NONE } else { EXPORTER };
+        let mut control = Control::new(Options::new(binding, [9; 32]), now);
+        if state != "awaiting hello" {
+            receive(&mut control, now, &AgentMessage::Hello(hello(binding))).unwrap();
+        }
+        if matches!(state, "serving" | "draining" | "ended") {
+            control.welcome(&Authorised::by_other_means(), Settings::new("s")).unwrap();
+            receive(&mut control, now, &request(1)).unwrap();
+        }
+        match state {
+            "draining" => control.notify(now, Notice::Drain(Drain::new(Duration::from_secs(30)))).unwrap(),
+            "ended" => control.notify(now, Notice::Terminate { reason: envelope() }).unwrap(),
+            _ => {}
+        }
+        assert_eq!(control.state(), state);
+        (control, now)
+    }
+
+    fn receive(control: &mut Control, now: Instant, message: &AgentMessage) -> Result<(), CloseCode> {
+        let mut input = BytesMut::from(&message.encode().unwrap()[..]);
+        control.receive(now, &mut input).map(drop).map_err(|error| error.close_code())
+    }
+
+    fn command(result: Result<(), CommandError>) -> Result<(), CloseCode> {
+        result.map_err(|_| CloseCode::INTERNAL)
+    }
+
+    fn credential() -> Credential {
+        Credential::from_random(CredentialKind::ConnectSecret, 1, [3; 32])
+    }
+
+    fn offer(binding: ChannelBinding) -> Offer {
+        let mut offer = Offer::new("test/1", [1; 32]);
+        offer.credential = Some(credential().id());
+        offer.binding = if binding.is_bound() { Binding::TLS_EXPORTER } else { Binding::NONE };
+        offer
+    }
+
+    /// What an agent with this binding starts with.
+    fn hello(binding: ChannelBinding) -> Hello {
+        let offer = offer(binding).encode();
+        let proof = Transcript::new(binding, None, &offer).agent_proof(&credential());
+        Hello { offer, proof: binding.is_bound().then_some(proof) }
+    }
+
+    fn request(number: u64) -> AgentMessage {
+        let register = Register::new(Protocol::HTTP, Claim::Assigned);
+        let number = RequestNumber::new(number).unwrap();
+        AgentMessage::Request { number, request: Request::Register(Box::new(register)) }
+    }
+
+    fn answer() -> Answer {
+        Answer::Registered(Box::new(Registered::new(RegistrationId::FIRST, Generation::FIRST, "a")))
+    }
+
+    fn envelope() -> Envelope {
+        Refusal::new(Code::FORBIDDEN, "no").with_request_id(RequestId::from_random(1))
+    }
 }
