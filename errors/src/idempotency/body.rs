@@ -20,12 +20,14 @@ pub struct Buffered<B: Body> {
 
 impl<B: Body<Data = Bytes> + Unpin> Buffered<B> {
     /// A body that is passed on as it is.
-    pub(super) const fn untouched(body: B) -> Self {
+    #[must_use]
+    pub const fn untouched(body: B) -> Self {
         Self { read: None, trailers: None, failure: None, rest: Some(body) }
     }
 
     /// A body that is all here.
-    pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
+    #[must_use]
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self { read: Some(bytes.into()), trailers: None, failure: None, rest: None }
     }
 
