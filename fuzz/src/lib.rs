@@ -3,11 +3,17 @@
 //! `cargo fuzz run NAME` drives one with libFuzzer; `cargo test -p adit-fuzz` runs all of them on the corpora that
 //! are kept in the tree, so that stable Rust is enough for the tests.
 
+pub mod errors;
+
 /// A fuzz body: panics if, and only if, its property is broken.
 pub type Body = fn(&[u8]);
 
 /// Every target by name, as `cargo fuzz run` and the corpus folders know it.
-pub const TARGETS: &[(&str, Body)] = &[];
+pub const TARGETS: &[(&str, Body)] = &[
+    ("envelope", errors::envelope),
+    ("idempotency_key", errors::idempotency_key),
+    ("request_body", errors::request_body),
+];
 
 /// The `main` of a target that was built without libFuzzer: runs `body` once for each file named on the command line.
 ///
