@@ -16,8 +16,8 @@ impl NextAction {
     /// # Errors
     /// [`SpellingError`] unless the text is 1 to 64 ASCII letters, digits, `_`, `-` or `.`, the first one a letter.
     pub fn parse(text: &str) -> Result<Self, SpellingError> {
-        if let Some(entry) = Self::find(text) {
-            return Ok(entry.action.clone());
+        if let Some(known) = Self::find(text) {
+            return Ok(known);
         }
         check_spelling(text)?;
         Ok(Self(Cow::Owned(text.to_owned())))
@@ -60,10 +60,6 @@ impl NextAction {
     #[must_use]
     pub const fn known() -> &'static [ActionEntry] {
         ACTIONS
-    }
-
-    fn find(text: &str) -> Option<&'static ActionEntry> {
-        ACTIONS.iter().find(|entry| entry.action.as_str() == text)
     }
 }
 
@@ -114,6 +110,15 @@ macro_rules! actions {
                 #[doc = $meaning]
                 pub const $name: Self = Self(Cow::Borrowed(stringify!($name)));
             )+
+
+            fn find(text: &str) -> Option<Self> {
+                $(
+                    if text == stringify!($name) {
+                        return Some(Self::$name);
+                    }
+                )+
+                None
+            }
         }
 
         const ACTIONS: &[ActionEntry] = &[

@@ -160,7 +160,7 @@ impl Refusal {
     /// Who may fix it, so whom to tell; with an unknown code, as its status suggests.
     #[must_use]
     pub fn fixer(&self) -> Fixer {
-        self.entry().map_or(Fixer::Operator, Entry::fixer)
+        self.entry().fixer()
     }
 
     /// Whether the same request may succeed later: never, unless the next action asks for a repeat.
@@ -169,48 +169,50 @@ impl Refusal {
         if !self.next_action.repeats() {
             return Repeat::Never;
         }
-        match self.entry().map(Entry::repeat) {
-            Some(Repeat::Once) => Repeat::Once,
+        match self.entry().repeat() {
+            Repeat::Once => Repeat::Once,
             // The peer asks for it, and it knows best.
-            Some(Repeat::Backoff | Repeat::Never) | None => Repeat::Backoff,
+            Repeat::Backoff | Repeat::Never => Repeat::Backoff,
         }
     }
 
     /// Whether the refused request may have taken effect; with an unknown code, as its status suggests.
     #[must_use]
     pub fn effect(&self) -> Effect {
-        self.entry().map_or(Effect::Possible, Entry::effect)
+        self.entry().effect()
     }
 
-    /// As [`new`](Self::new), with a text that is borrowed for a moment only.
-    pub(crate) fn from_text(code: Code, text: &str) -> Self {
-        Self::new(code, message::clean_text(text))
-    }
-
-    /// What came with an answer replaces what we would have said: its action, its hint or none, and for a code that is
-    /// unknown here all that its status tells.
+    /// What came with an answer of this HTTP status. Its action and its hint, or none, replace what we would have said;
+    /// about a code that is unknown here, the status tells the rest.
     pub(crate) fn received(
-        mut self,
         status: u16,
+        code: Received,
         next_action: Option<NextAction>,
+        message: Option<&str>,
         retry_after: Option<RetryAfter>,
     ) -> Self {
-        self.retry_after = retry_after;
-        if self.code.entry().is_none() {
-            let like = Self::from(Code::for_status(status));
-            self.next_action = like.next_action;
-            self.source = like.source;
-            self.status = if (400..=599).contains(&status) { status } else { 500 };
+        let (code, entry, status, known) = match code {
+            Received::Known(entry) => (entry.code().clone(), entry, entry.status(), true),
+            Received::Unknown(code) => {
+                let shown = if (400..=599).contains(&status) { status } else { 500 };
+                (code, Entry::for_status(status), shown, false)
+            }
+        };
+        let own_words = if known { entry.summary() } else { UNKNOWN };
+        Self {
+            code,
+            next_action: next_action.unwrap_or_else(|| entry.next_action().clone()),
+            message: message.map_or(Cow::Borrowed(own_words), message::clean_text),
+            retry_after,
+            status,
+            source: entry.source(),
+            upstream_answered: known && entry.upstream_answered(),
         }
-        if let Some(next_action) = next_action {
-            self.next_action = next_action;
-        }
-        self
     }
 
     /// The registry's line about the code, or else about its status.
-    fn entry(&self) -> Option<&'static Entry> {
-        self.code.entry().or_else(|| Code::for_status(self.status).entry())
+    fn entry(&self) -> &'static Entry {
+        self.code.entry().unwrap_or_else(|| Entry::for_status(self.status))
     }
 
     fn unknown(code: Code, message: Cow<'static, str>) -> Self {
@@ -226,12 +228,36 @@ impl Refusal {
     }
 }
 
+/// A code that came with an answer.
+pub(crate) enum Received {
+    Known(&'static Entry),
+    Unknown(Code),
+}
+
+impl Received {
+    /// Reads a code, if it is one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match Entry::find(text) {
+            Some(entry) => Some(Self::Known(entry)),
+            None => Code::parse(text).ok().map(Self::Unknown),
+        }
+    }
+
+    /// The code that the status stands for.
+    pub(crate) fn by_status(status: u16) -> Self {
+        Self::Known(Entry::for_status(status))
+    }
+}
+
+/// The message where nobody has said anything.
+const UNKNOWN: &str = "The request was refused.";
+
 /// A refusal whose message is the registry's sentence about the code.
 impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
         match code.entry() {
             Some(entry) => Self::of(entry, entry.summary()),
-            None => Self::unknown(code, Cow::Borrowed("The request was refused.")),
+            None => Self::unknown(code, Cow::Borrowed(UNKNOWN)),
         }
     }
 }

@@ -181,15 +181,20 @@ impl Entry {
 
     /// The line of [`REGISTRY`] with this code or alias.
     pub(crate) fn find(text: &str) -> Option<&'static Self> {
-        let named = REGISTRY.iter().find(|entry| entry.code.as_str() == text);
-        named.or_else(|| REGISTRY.iter().find(|entry| entry.aliases.contains(&text)))
+        position(text).and_then(|index| REGISTRY.get(index))
+    }
+
+    /// The line of [`REGISTRY`] that an HTTP status alone stands for.
+    pub(crate) fn for_status(status: u16) -> &'static Self {
+        // Every code has a line, so the other one is never taken.
+        Code::for_status(status).entry().unwrap_or(&REGISTRY[0])
     }
 }
 
 /// Defines each code once: its constant, its documentation, its line in the table.
 macro_rules! registry {
     ($($name:ident = $text:literal, $status:literal, $action:ident, $source:ident, $fixer:ident,
-       $repeat:ident, $effect:ident, $summary:literal $(, aliases $aliases:expr)? $(, upstream $answered:ident)?;)+) => {
+       $repeat:ident, $effect:ident, $summary:literal $(, aliases [$($alias:literal),+])? $(, upstream $answered:ident)?;)+) => {
         impl Code {
             $(
                 #[doc = $summary]
@@ -208,10 +213,27 @@ macro_rules! registry {
                     .with_fixer(Fixer::$fixer)
                     .with_repeat(Repeat::$repeat)
                     .with_effect(Effect::$effect)
-                    $(.with_aliases($aliases))?
+                    $(.with_aliases(&[$($alias),+]))?
                     $(.$answered())?,
             )+
         ];
+
+        /// Where the code or alias stands in [`REGISTRY`]. A `match` beats a search: its lengths are in the program.
+        fn position(text: &str) -> Option<usize> {
+            let line = match text {
+                $($text $($(| $alias)+)? => Line::$name,)+
+                _ => return None,
+            };
+            #[expect(clippy::as_conversions, reason = "the discriminant of a fieldless enum")]
+            Some(line as usize)
+        }
+
+        /// The lines of [`REGISTRY`], counted from 0.
+        #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "named as the constants are")]
+        #[derive(Clone, Copy)]
+        enum Line {
+            $($name,)+
+        }
     };
 }
 
@@ -232,15 +254,15 @@ registry! {
         "This endpoint asks for an Idempotency-Key.";
 
     MISSING_BEARER = "missing_bearer", 401, PROVIDE_CREDENTIALS, Caller, Caller, Never, None,
-        "The request carries no credential.", aliases &["MISSING_BEARER"];
+        "The request carries no credential.", aliases ["MISSING_BEARER"];
     AUTH_FAILED = "AUTH_FAILED", 401, REPLACE_CREDENTIALS, Caller, Human, Never, None,
         "The credential is wrong, expired or revoked.";
 
     BUDGET_EXCEEDED = "BUDGET_EXCEEDED", 402, REQUEST_HUMAN_APPROVAL, Policy, Human, Never, None,
         "The credential's spending cap is reached; only an owner can raise it.",
-        aliases &["BudgetExceeded"];
+        aliases ["BudgetExceeded"];
     UPGRADE_REQUIRED = "upgrade_required", 402, UPGRADE_PLAN, Policy, Human, Never, None,
-        "The account's plan does not include this.", aliases &["UPGRADE_REQUIRED"];
+        "The account's plan does not include this.", aliases ["UPGRADE_REQUIRED"];
 
     FORBIDDEN = "FORBIDDEN", 403, REQUEST_HUMAN_APPROVAL, Policy, Human, Never, None,
         "The credential is good, but does not allow this.";
@@ -248,7 +270,7 @@ registry! {
         "The tunnel's traffic policy does not admit this visitor.";
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED", 403, FREE_QUOTA_AND_RETRY, Policy, Caller, Never, None,
         "The account or credential has as many of these as it may have.",
-        aliases &["QuotaExceeded"];
+        aliases ["QuotaExceeded"];
     TARGET_FORBIDDEN = "TARGET_FORBIDDEN", 403, CONTACT_OWNER, Agent, TunnelOwner, Never, None,
         "The agent's owner does not allow this target.";
     CERTIFICATE_REFUSED = "CERTIFICATE_REFUSED", 403, REQUEST_HUMAN_APPROVAL, Policy, Human, Never, None,
@@ -273,7 +295,7 @@ registry! {
         "Nobody may have this name.";
     PORT_UNAVAILABLE = "PORT_UNAVAILABLE", 409, CHOOSE_DIFFERENT_PORT, Caller, Caller, Never, None,
         "The public port is held by someone, or outside the range that is offered.",
-        aliases &["PortUnavailable"];
+        aliases ["PortUnavailable"];
     CONFLICT = "CONFLICT", 409, REFRESH_AND_RETRY, Caller, Caller, Never, None,
         "The state that the resource is in does not allow this.";
     SUPERSEDED = "SUPERSEDED", 409, NO_ACTION_POSSIBLE, Caller, Human, Never, None,
@@ -297,7 +319,7 @@ registry! {
         "The connection was made for another host than the request names.";
     RATE_LIMITED = "RATE_LIMITED", 429, RETRY_WITH_BACKOFF, Policy, Time, Backoff, None,
         "Too many requests in too short a time.",
-        aliases &["rate_limited", "RATE_LIMIT", "rate_limit", "RATE_LIMIT_EXCEEDED", "TOO_MANY_REQUESTS"];
+        aliases ["rate_limited", "RATE_LIMIT", "rate_limit", "RATE_LIMIT_EXCEEDED", "TOO_MANY_REQUESTS"];
     CERTIFICATE_QUOTA = "CERTIFICATE_QUOTA", 429, RETRY_WITH_BACKOFF, Policy, Time, Backoff, None,
         "Too many certificates for this tunnel in too short a time.";
     IDEMPOTENCY_QUOTA = "IDEMPOTENCY_QUOTA", 429, RETRY_WITH_BACKOFF, Policy, Time, Backoff, None,
@@ -306,7 +328,7 @@ registry! {
         "The request's header section is larger than is taken here.";
 
     INTERNAL = "internal", 500, RETRY_WITH_BACKOFF, Edge, Operator, Once, Possible,
-        "Something failed on our side; if it fails again, report the request id.", aliases &["INTERNAL"];
+        "Something failed on our side; if it fails again, report the request id.", aliases ["INTERNAL"];
     NOT_IMPLEMENTED = "NOT_IMPLEMENTED", 501, FIX_REQUEST_AND_RETRY, Caller, Caller, Never, None,
         "The request uses a transfer coding or method that is not implemented.";
 
@@ -357,6 +379,17 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn every_spelling_is_found() {
+        for entry in REGISTRY {
+            for spelling in entry.aliases.iter().copied().chain([entry.code.as_str()]) {
+                assert_eq!(Entry::find(spelling).unwrap().code(), entry.code());
+            }
+        }
+        assert_eq!(Entry::for_status(429).code(), &Code::RATE_LIMITED);
+        assert!((0..1000).all(|status| Code::for_status(status).entry().is_some()));
     }
 
     #[test]

@@ -6,8 +6,7 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::action::NextAction;
-use crate::code::Code;
-use crate::refusal::Refusal;
+use crate::refusal::{Received, Refusal};
 use crate::request_id::RequestId;
 use crate::retry_after::RetryAfter;
 use crate::source::Source;
@@ -134,7 +133,7 @@ impl Reply {
     }
 
     fn by_status(status: u16) -> Self {
-        let refusal = Refusal::from(Code::for_status(status)).received(status, None, None);
+        let refusal = Refusal::received(status, Received::by_status(status), None, None, None);
         Self { refusal, request_id: None, status, shape: Shape::Status }
     }
 }
@@ -167,14 +166,11 @@ impl<'a> Fields<'a> {
 
     fn into_reply(self, status: u16) -> Reply {
         let Some(shape) = self.shape() else { return Reply::by_status(status) };
-        let code = self.error.text().and_then(|text| Code::parse(text).ok());
-        let code = code.unwrap_or_else(|| Code::for_status(status));
+        let code = self.error.text().and_then(Received::parse);
+        let code = code.unwrap_or_else(|| Received::by_status(status));
         let next_action = self.next_action.text().map(action_of);
-        let refusal = match self.message() {
-            Some(message) => Refusal::from_text(code, message),
-            None => Refusal::from(code),
-        };
-        let mut refusal = refusal.received(status, next_action, self.retry_after_ms.wait());
+        let hint = self.retry_after_ms.wait();
+        let mut refusal = Refusal::received(status, code, next_action, self.message(), hint);
         if let Some(source) = self.source.text().and_then(Source::parse) {
             refusal = refusal.with_source(source);
         }
@@ -299,6 +295,7 @@ fn seconds(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::Code;
     use crate::registry::REGISTRY;
     use proptest::prelude::*;
 
