@@ -77,6 +77,28 @@ pub enum DisplayTextError {
     },
 }
 
+impl DisplayTextError {
+    /// All rules, as [`DisplayTextError::rule`] names them.
+    pub const RULES: &'static [&'static str] = &["empty", "too_long", "forbidden_character"];
+
+    /// The name of the rule that is broken, the same in every language: what `vectors/texts.json` calls it.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::Empty {} => "empty",
+            Self::TooLong { .. } => "too_long",
+            Self::ForbiddenCharacter { .. } => "forbidden_character",
+        }
+    }
+
+    /// The byte at which it is broken; none for a rule about the length.
+    pub fn at(&self) -> Option<usize> {
+        match *self {
+            Self::ForbiddenCharacter { at, .. } => Some(at),
+            Self::Empty {} | Self::TooLong { .. } => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lines {
     One,

@@ -163,6 +163,22 @@ impl NameRefusal {
         }
     }
 
+    /// All rules, as [`NameRefusal::rule`] names them.
+    pub const RULES: &'static [&'static str] =
+        &["invalid", "port_prefix", "reserved", "looks_reserved", "filtered"];
+
+    /// The name of the rule that is broken, the same in every language: what `vectors/reserved.json` calls it. For an
+    /// invalid name, [`NameError::rule`] says more.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "invalid",
+            Self::PortPrefix {} => "port_prefix",
+            Self::Reserved {} => "reserved",
+            Self::LooksReserved { .. } => "looks_reserved",
+            Self::Filtered {} => "filtered",
+        }
+    }
+
     /// A name to offer instead.
     pub fn suggestion(&self) -> Option<TunnelNameRef<'_>> {
         match self {

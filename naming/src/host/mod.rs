@@ -201,6 +201,54 @@ pub enum HostError {
     InvalidAddress {},
 }
 
+impl HostError {
+    /// All rules, as [`HostError::rule`] names them.
+    pub const RULES: &'static [&'static str] = &[
+        "empty",
+        "too_long",
+        "forbidden_byte",
+        "empty_label",
+        "label_too_long",
+        "hyphen_at_edge",
+        "trailing_dot",
+        "user_info",
+        "invalid_port",
+        "invalid_address",
+    ];
+
+    /// The name of the rule that is broken, the same in every language: what `vectors/hosts.json` calls it.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::Empty {} => "empty",
+            Self::TooLong { .. } => "too_long",
+            Self::ForbiddenByte { .. } => "forbidden_byte",
+            Self::EmptyLabel { .. } => "empty_label",
+            Self::LabelTooLong { .. } => "label_too_long",
+            Self::HyphenAtEdge { .. } => "hyphen_at_edge",
+            Self::TrailingDot {} => "trailing_dot",
+            Self::UserInfo {} => "user_info",
+            Self::InvalidPort { .. } => "invalid_port",
+            Self::InvalidAddress {} => "invalid_address",
+        }
+    }
+
+    /// The byte, or the beginning of the label, at which it is broken; none where the rule is about the whole.
+    pub fn at(&self) -> Option<usize> {
+        match *self {
+            Self::ForbiddenByte { at, .. }
+            | Self::EmptyLabel { at }
+            | Self::LabelTooLong { at }
+            | Self::HyphenAtEdge { at }
+            | Self::InvalidPort { at } => Some(at),
+            Self::Empty {}
+            | Self::TooLong { .. }
+            | Self::TrailingDot {}
+            | Self::UserInfo {}
+            | Self::InvalidAddress {} => None,
+        }
+    }
+}
+
 #[derive(Clone)]
 #[expect(clippy::large_enum_variant, reason = "a box for the domain would be an allocation for each request")]
 enum Target {
