@@ -4,6 +4,7 @@
 //! are kept in the tree, so that stable Rust is enough for the tests.
 
 pub mod errors;
+pub mod naming;
 
 /// A fuzz body: panics if, and only if, its property is broken.
 pub type Body = fn(&[u8]);
@@ -13,6 +14,10 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("envelope", errors::envelope),
     ("idempotency_key", errors::idempotency_key),
     ("request_body", errors::request_body),
+    ("name", naming::name),
+    ("host", naming::host),
+    ("endpoint", naming::endpoint),
+    ("key_label", naming::key_label),
 ];
 
 /// The `main` of a target that was built without libFuzzer: runs `body` once for each file named on the command line.

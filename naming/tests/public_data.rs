@@ -157,11 +157,6 @@ fn data(file: &str) -> Option<String> {
         println!("skipped: ADIT_DATA is not set");
         return None;
     };
-    let path: PathBuf = [folder.as_os_str(), "data/naming".as_ref(), file.as_ref()].iter().collect();
-    let path = if path.exists() {
-        path
-    } else {
-        [folder.as_os_str(), "naming".as_ref(), file.as_ref()].iter().collect()
-    };
+    let path = PathBuf::from(folder).join("naming").join(file);
     Some(fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
