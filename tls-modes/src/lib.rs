@@ -54,8 +54,17 @@ pub use agent::{
     renew_at,
 };
 
+#[cfg(feature = "quic")]
+mod quic;
+#[cfg(feature = "quic")]
+pub use quic::{
+    AdmittedFlow, ConnectionId, DatagramError, FlowId, FlowLimits, FlowTable, HeldDatagram, InitialHello,
+    InitialLimits, InitialRefusal, InitialSniff, InitialSniffer, NoQuicSuite, QuicCrypto, QuicFront,
+    QuicLimits, QuicVerdict, QuicVersion, Reply,
+};
+
 /// The TLS library whose types stand in this crate's API, in the version that it was built with.
-#[cfg(any(feature = "edge", feature = "csr", feature = "agent"))]
+#[cfg(any(feature = "edge", feature = "csr", feature = "agent", feature = "quic"))]
 pub use rustls;
 
 mod reader;
