@@ -1,0 +1,75 @@
+//! The agent: dials out, registers one tunnel, and forwards what visitors send to the local service.
+
+mod backoff;
+mod config;
+mod link;
+mod report;
+mod serve;
+mod tunnel;
+mod vault;
+
+pub use config::{Config, Link, Tunnel, Upstream};
+pub use link::Secret;
+pub use report::Event;
+pub use vault::certificate_path;
+
+use crate::random;
+use adit_errors::Repeat;
+use backoff::Backoff;
+use link::End;
+use report::Style;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Runs the agent until `stop` is cancelled or the gateway says what won't change by trying again.
+///
+/// Every event is reported, in order. Returns whether the agent stopped because it was asked to.
+pub async fn run(
+    config: Config,
+    secret: Secret,
+    stop: CancellationToken,
+    report: impl Fn(Event) + Send + Sync + 'static,
+) -> bool {
+    let report: link::Report = Arc::new(report);
+    let mut backoff = Backoff::default();
+    loop {
+        let end = link::run(&config, &secret, &stop, &report).await;
+        let wait = match end {
+            End::Asked => return true,
+            End::Drained => {
+                report(Event::Draining);
+                backoff.reset();
+                continue;
+            }
+            End::Refused(refusal) if refusal.repeat() == Repeat::Never => {
+                report(Event::refused(&refusal));
+                return false;
+            }
+            End::Refused(refusal) => {
+                let wait = backoff.next(random::number());
+                let hint = refusal.retry_after().map(std::time::Duration::from).unwrap_or_default();
+                let wait = wait.max(hint);
+                report(Event::reconnecting(wait, &refusal));
+                wait
+            }
+            End::Lost { reason, was_serving } => {
+                if was_serving {
+                    backoff.reset();
+                }
+                let wait = backoff.next(random::number());
+                report(Event::reconnecting(wait, &reason));
+                wait
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => return true,
+        }
+    }
+}
+
+/// Prints events as the command line asked for them.
+pub fn printer(config: &Config) -> impl Fn(Event) + Send + Sync + 'static {
+    let style = if config.link.json { Style::Json } else { Style::Human };
+    move |event| report::print(style, &event)
+}

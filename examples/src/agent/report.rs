@@ -1,0 +1,129 @@
+//! What the agent tells whoever started it: lines for people, or one JSON object a line for programs.
+
+use adit_errors::Envelope;
+use serde::Serialize;
+use std::io::Write;
+use std::time::Duration;
+
+/// Something that a person or program waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A dial begins.
+    Connecting {
+        /// The gateway's address.
+        gateway: String,
+    },
+    /// The gateway accepted the credential.
+    Connected {
+        /// The gateway's name for this session, to be quoted in questions about it.
+        session: String,
+    },
+    /// The tunnel is reachable.
+    Serving {
+        /// The tunnel's name.
+        name: String,
+        /// What visitors use, the best first.
+        addresses: Vec<String>,
+        /// A command that a person would try next.
+        r#try: String,
+        /// Fences every older registration of the name.
+        generation: u64,
+    },
+    /// A certificate for the agent's own key arrived.
+    CertificateIssued {
+        /// The names that it is for.
+        names: Vec<String>,
+    },
+    /// The gateway asks to finish and to connect again.
+    Draining,
+    /// The session is lost; the next dial follows after a wait.
+    Reconnecting {
+        /// The wait, in milliseconds.
+        after_ms: u64,
+        /// Why the session is lost.
+        reason: String,
+    },
+    /// The agent stops for good, for what it was told won't change by trying again.
+    Stopped {
+        /// The machine-readable code of the refusal.
+        code: String,
+        /// What happened.
+        message: String,
+        /// What to do about it.
+        next_action: String,
+    },
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Sentences.
+    Human,
+    /// JSON lines.
+    Json,
+}
+
+/// Writes `event` to standard output; a closed output is no reason to stop tunnelling.
+pub(crate) fn print(style: Style, event: &Event) {
+    let line = match style {
+        Style::Human => human(event),
+        Style::Json => serde_json::to_string(event).unwrap_or_default(),
+    };
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+impl Event {
+    /// The end, as the gateway's refusal puts it.
+    pub(crate) fn refused(refusal: &Envelope) -> Self {
+        let next_action = format!("{} (request {})", refusal.next_action(), refusal.request_id());
+        Self::stopped(&refusal.code().to_string(), refusal.message().to_owned(), &next_action)
+    }
+
+    /// The end.
+    pub(crate) fn stopped(code: &str, message: String, next_action: &str) -> Self {
+        Self::Stopped { code: code.to_owned(), message, next_action: next_action.to_owned() }
+    }
+
+    /// A lost session and the wait that follows.
+    pub(crate) fn reconnecting(after: Duration, reason: &dyn std::fmt::Display) -> Self {
+        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        Self::Reconnecting { after_ms, reason: reason.to_string() }
+    }
+}
+
+fn human(event: &Event) -> String {
+    match event {
+        Event::Connecting { gateway } => format!("connecting to {gateway}"),
+        Event::Connected { session } => format!("connected, session {session}"),
+        Event::Serving { name, addresses, r#try, .. } => {
+            let addresses = addresses.join("\n  ");
+            format!("{name} is public at\n  {addresses}\ntry:\n  {}", r#try)
+        }
+        Event::CertificateIssued { names } => format!("certificate issued for {}", names.join(", ")),
+        Event::Draining => "the gateway drains this session; connecting again".to_owned(),
+        Event::Reconnecting { after_ms, reason } => format!("{reason}; connecting again in {after_ms} ms"),
+        Event::Stopped { code, message, next_action } => {
+            format!("stopped: {message} ({code})\nwhat to do: {next_action}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_of_json() {
+        let event = Event::Serving {
+            name: "my-app".to_owned(),
+            addresses: vec!["http://my-app.example".to_owned()],
+            r#try: "curl http://my-app.example".to_owned(),
+            generation: 3,
+        };
+        let line = serde_json::to_string(&event).unwrap();
+        assert!(!line.contains('\n'));
+        assert!(line.starts_with(r#"{"event":"serving","name":"my-app""#), "{line}");
+    }
+}

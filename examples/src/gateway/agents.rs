@@ -1,0 +1,249 @@
+//! One agent's session, from the handshake to its end.
+
+use super::hub::Hub;
+use super::issuer::Issuer;
+use super::registrar::{Applicant, Grant, Registrar};
+use crate::{ALPN, BoxError, random};
+use adit_errors::{Code, Refusal};
+use adit_mux::{Builder, Incoming, Role, Session, Stream};
+use adit_naming::ownership::OwnerId;
+use adit_wire_proto::control::{
+    Answer, CertificateChain, Drain, Notice, RegistrationId, Request, RequestNumber, Settings,
+};
+use adit_wire_proto::credential::{ChannelBinding, StoredCredential, failure_delay};
+use adit_wire_proto::drive::{DriveError, GatewayControl};
+use adit_wire_proto::gateway::{Event, Options};
+use adit_wire_proto::{CloseCode, Protocol, StreamHead};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// From being accepted until the credential was checked (W-17).
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Notices that wait for one agent; more are dropped, and the session's own timers find out why it doesn't read.
+const MAX_WAITING_NOTICES: usize = 64;
+
+/// Addresses whose failed proofs are remembered; beyond it all are forgotten, which costs an attacker one more table.
+const MAX_REMEMBERED_FAILURES: usize = 10_000;
+
+/// What agents are let in with, and what they are told.
+pub(super) struct Gatekeeper {
+    pub(super) hub: Arc<Hub>,
+    pub(super) registrar: Registrar,
+    pub(super) issuer: Issuer,
+    pub(super) acceptor: TlsAcceptor,
+    pub(super) credential: StoredCredential,
+    /// Failed proofs by address; at most [`MAX_REMEMBERED_FAILURES`].
+    pub(super) failures: Mutex<HashMap<IpAddr, u32>>,
+    /// How long agents may finish what is open when the gateway stops.
+    pub(super) drain: Duration,
+}
+
+impl Gatekeeper {
+    /// Serves one agent that has just connected.
+    pub(super) async fn serve(self: Arc<Self>, socket: TcpStream, address: SocketAddr) {
+        if let Err(error) = self.run(socket, address).await {
+            tracing::debug!(%error, "an agent's session failed");
+        }
+    }
+
+    async fn run(&self, socket: TcpStream, address: SocketAddr) -> Result<(), BoxError> {
+        let io = timeout(HANDSHAKE_DEADLINE, self.acceptor.accept(socket)).await??;
+        let binding = exporter(&io)?;
+        let (session, mut incoming, driver) = Builder::new(Role::Listener).build(io);
+        tokio::spawn(driver);
+        let served = match timeout(HANDSHAKE_DEADLINE, control_stream(&mut incoming)).await {
+            Ok(Ok(stream)) => self.admit(stream, binding, &session, incoming, address.ip()).await,
+            Ok(Err(error)) => Err(error),
+            Err(elapsed) => Err(elapsed.into()),
+        };
+        session.close(CloseCode::NONE, "");
+        served
+    }
+
+    async fn admit(
+        &self,
+        stream: Stream,
+        binding: ChannelBinding,
+        session: &Session,
+        incoming: Incoming,
+        address: IpAddr,
+    ) -> Result<(), BoxError> {
+        let mut control = GatewayControl::accept(stream, Options::new(binding, random::octets()));
+        let offer = control.hello().await?;
+        // An unknown id and a wrong secret take the same path (W-18): nothing is compared against no candidates.
+        let known = offer.credential == Some(self.credential.id());
+        let candidates = if known { self.credential.candidates(SystemTime::now()) } else { [None, None] };
+        let Ok(authorised) = control.check(candidates) else {
+            tokio::time::sleep(failure_delay(self.count_failure(address))).await;
+            let refusal = Refusal::new(Code::AUTH_FAILED, "the connect secret was not accepted");
+            control.refuse(refusal.with_request_id(random::request_id())).await?;
+            return Err("the credential was not accepted".into());
+        };
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
+        let mut settings = Settings::new(format!("{:016x}", random::number()));
+        settings.zones = vec![self.hub.zone.as_str().to_owned()];
+        tracing::info!(session = %settings.session, software = ?offer.software, "an agent is connected");
+        control.welcome(&authorised, settings).await?;
+        let (notices, waiting) = mpsc::channel(MAX_WAITING_NOTICES);
+        let owner = OwnerId::from_u128(u128::from(self.credential.id().nonce()));
+        let mut desk = Desk { keeper: self, owner, session, notices, grants: HashMap::new() };
+        let served = desk.serve(control, incoming, waiting).await;
+        desk.close();
+        served
+    }
+
+    fn count_failure(&self, address: IpAddr) -> u32 {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() >= MAX_REMEMBERED_FAILURES {
+            failures.clear();
+        }
+        let count = failures.entry(address).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+}
+
+/// What ties a proof to this very connection (RFC 9266).
+fn exporter(io: &TlsStream<TcpStream>) -> Result<ChannelBinding, BoxError> {
+    let session = io.get_ref().1;
+    if session.alpn_protocol() != Some(ALPN) {
+        return Err("the peer does not speak this protocol".into());
+    }
+    let octets = session.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]))?;
+    Ok(ChannelBinding::tls_exporter(octets))
+}
+
+/// The first stream of every session; anything else first ends it (W-14).
+async fn control_stream(incoming: &mut Incoming) -> Result<Stream, BoxError> {
+    let stream = incoming.accept().await.ok_or("the session ended before it began")?;
+    let head = StreamHead::decode(stream.head().clone())?;
+    if head.protocol() != Protocol::CONTROL {
+        stream.refuse(CloseCode::UNEXPECTED);
+        return Err("the first stream is no control stream".into());
+    }
+    Ok(stream.accept())
+}
+
+/// Where one agent's requests are answered.
+struct Desk<'a> {
+    keeper: &'a Gatekeeper,
+    owner: OwnerId,
+    session: &'a Session,
+    notices: mpsc::Sender<Notice>,
+    /// What this session was granted; bounded by the control machine's limit of registrations.
+    grants: HashMap<RegistrationId, Grant>,
+}
+
+impl Desk<'_> {
+    async fn serve(
+        &mut self,
+        mut control: GatewayControl<Stream>,
+        mut incoming: Incoming,
+        mut waiting: mpsc::Receiver<Notice>,
+    ) -> Result<(), BoxError> {
+        let draining = self.keeper.hub.draining.clone();
+        let mut is_draining = false;
+        loop {
+            tokio::select! {
+                event = control.next_event() => match event {
+                    Ok(Event::Requested { number, request }) => self.answer(&mut control, number, request).await?,
+                    Ok(Event::Leaving { .. }) => self.close(),
+                    Ok(_) => {}
+                    Err(DriveError::Closed {}) => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                },
+                Some(notice) = waiting.recv() => control.notify(notice)?,
+                stream = incoming.accept() => match stream {
+                    // Agents open only the control stream here: reaching private tunnels isn't offered.
+                    Some(stream) => stream.refuse(CloseCode::REFUSED),
+                    None => return Err(self.session.closed().await.into()),
+                },
+                () = draining.cancelled(), if !is_draining => {
+                    is_draining = true;
+                    control.notify(Notice::Drain(Drain::new(self.keeper.drain)))?;
+                    self.session.drain(CloseCode::DRAINING, "");
+                }
+            }
+        }
+    }
+
+    async fn answer(
+        &mut self,
+        control: &mut GatewayControl<Stream>,
+        number: RequestNumber,
+        request: Request,
+    ) -> Result<(), BoxError> {
+        match self.decide(request).await {
+            Ok(answer) => control.answer(number, answer)?,
+            Err(refusal) => {
+                let refusal = refusal.with_request_id(random::request_id());
+                tracing::info!(code = %refusal.code(), request = %refusal.request_id(), "refused an agent's request");
+                control.refuse_request(number, refusal)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn decide(&mut self, request: Request) -> Result<Answer, Refusal> {
+        let registrar = &self.keeper.registrar;
+        match request {
+            Request::Register(wanted) => {
+                let applicant =
+                    Applicant { owner: self.owner, session: self.session, notices: &self.notices };
+                let (registered, grant) = registrar.register(&applicant, &wanted).await?;
+                tracing::info!(tunnel = %grant.tunnel, generation = registered.generation.as_u64(), "registered");
+                self.grants.insert(registered.registration, grant);
+                Ok(Answer::Registered(Box::new(registered)))
+            }
+            Request::Unregister { registration } => {
+                let grant =
+                    self.grants.remove(&registration).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+                registrar.disconnect(&grant);
+                Ok(Answer::Unregistered { registration })
+            }
+            Request::Renew { registration, .. } => {
+                self.granted(registration)?;
+                // Registrations here live as long as their session.
+                Ok(Answer::Renewed { registration, ttl: None })
+            }
+            Request::SignCsr { registration, csr } => {
+                self.sign(registration, &csr).await.map(Answer::Certificate)
+            }
+            Request::SetStatus { registration, status } => {
+                let status = registrar.set_status(self.granted(registration)?, status)?;
+                Ok(Answer::Status { registration, status })
+            }
+            _ => Err(Refusal::new(Code::UNSUPPORTED_FEATURE, "this gateway doesn't do that")),
+        }
+    }
+
+    async fn sign(&self, registration: RegistrationId, csr: &[u8]) -> Result<CertificateChain, Refusal> {
+        let grant = self.granted(registration)?;
+        let host = self.keeper.hub.zone.host_of(grant.name.borrowed());
+        let issued = self.keeper.issuer.sign(grant.tunnel, &host, csr).await?;
+        self.keeper.registrar.certified(grant, self.owner, issued.not_after)?;
+        let life = issued.not_after.duration_since(SystemTime::now()).unwrap_or_default();
+        let chain = issued.chain.iter().map(|der| Bytes::copy_from_slice(der)).collect();
+        Ok(CertificateChain::new(registration, chain, life, life / 3 * 2))
+    }
+
+    fn granted(&self, registration: RegistrationId) -> Result<&Grant, Refusal> {
+        self.grants.get(&registration).ok_or_else(|| Refusal::from(Code::NOT_FOUND))
+    }
+
+    /// Takes the agent out of the routes. Its tunnels stay: a lost connection deletes nothing.
+    fn close(&mut self) {
+        for (_, grant) in self.grants.drain() {
+            self.keeper.registrar.disconnect(&grant);
+        }
+    }
+}

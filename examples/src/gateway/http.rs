@@ -1,0 +1,62 @@
+//! HTTP connections of visitors, whatever they arrived on.
+
+use super::hub::Hub;
+use super::proxy::{self, Visitor};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// How long a visitor may take to send a request's head.
+const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Serves one connection that arrived on the HTTP port.
+pub(super) async fn serve_plain(hub: Arc<Hub>, socket: TcpStream, address: SocketAddr) {
+    match socket.local_addr() {
+        Ok(local) => serve(hub, socket, Visitor { address, local, tls: None }).await,
+        Err(error) => tracing::debug!(%error, "a visitor was gone at once"),
+    }
+}
+
+/// Serves HTTP/1.1 and HTTP/2 on `io` until the visitor goes or the gateway drains.
+pub(super) async fn serve<Io>(hub: Arc<Hub>, io: Io, visitor: Visitor)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let draining = hub.draining.clone();
+    let service = service_fn(move |request| {
+        let answer = proxy::answer(Arc::clone(&hub), visitor.clone(), request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(MAX_HEAD_BYTES);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD_LIST_BYTES)
+        .max_concurrent_streams(250);
+    let connection = server.serve_connection_with_upgrades(TokioIo::new(io), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = draining.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a visitor's connection failed");
+    }
+}
+
+/// The most that is read of a head, and hyper's buffer for bodies, in octets; the request gate refuses a little earlier
+/// with an answer.
+const MAX_HEAD_BYTES: usize = 80 * 1024;
+
+/// The same for HTTP/2, where each field counts 32 octets more (RFC 9113 §6.5.2).
+const MAX_HEAD_LIST_BYTES: u32 = 96 * 1024;

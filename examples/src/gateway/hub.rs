@@ -1,0 +1,122 @@
+//! What all tasks of the gateway share: the zone, the routes, and how a stream to an agent is opened.
+
+use adit_errors::{Code, Refusal};
+use adit_mux::{Session, Stream};
+use adit_naming::{Host, TunnelName, Zone, Zones};
+use adit_router::{Dispatch, InFlight, Record, RouteKey, RouteTable, Tunnel};
+use adit_tls_modes::Edge;
+use adit_wire_proto::control::{Generation, Notice, RegistrationId};
+use adit_wire_proto::{Protocol, StreamHead, StreamHeadBuilder};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long an agent may take to let a stream open; it waits only while the agent holds back stream credit.
+const OPEN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// One agent's registration of one tunnel: how visitors reach it, and how its control task is told of changes.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// The agent's session.
+    pub(super) session: Session,
+    /// The registration's number in stream heads.
+    pub(super) registration: RegistrationId,
+    /// The agent's control task.
+    pub(super) notices: mpsc::Sender<Notice>,
+}
+
+/// What the gateway keeps with each tunnel.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    /// What its streams carry.
+    pub(super) protocol: Protocol,
+    /// Its life so far.
+    pub(super) record: Arc<Record>,
+}
+
+/// A piece of work on an agent, counted as its load for as long as it lives.
+pub(super) type Work = InFlight<Link>;
+
+/// Everything shared.
+pub(super) struct Hub {
+    /// The zone in which tunnels get their hosts.
+    pub(super) zone: Zone,
+    /// The same, for telling hosts apart.
+    pub(super) zones: Zones,
+    /// Where names and ports lead.
+    pub(super) routes: RouteTable<Link, Facts>,
+    /// Ends TLS for the zone.
+    pub(super) edge: Edge,
+    /// Where visitors come in.
+    pub(super) public: Public,
+    /// Cancelled once the gateway is asked to stop.
+    pub(super) draining: CancellationToken,
+    /// Visits under way.
+    pub(super) visits: TaskTracker,
+}
+
+/// The public side, as it stands in addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Public {
+    /// Of HTTP.
+    pub(super) http_port: u16,
+    /// Of HTTPS.
+    pub(super) https_port: u16,
+    /// Of TCP tunnels.
+    pub(super) tcp_address: IpAddr,
+}
+
+impl Hub {
+    /// The tunnel that `host` names.
+    pub(super) fn find(&self, host: &Host) -> Option<Arc<Tunnel<Link, Facts>>> {
+        // This gateway makes no keys, so there is none to open.
+        self.routes.find(RouteKey::of(self.zones.classify(host), |_| None)?)
+    }
+
+    /// Where visitors reach a tunnel, the best address first.
+    pub(super) fn addresses(&self, protocol: Protocol, name: &TunnelName, port: Option<u16>) -> Vec<String> {
+        let host = self.zone.host_of(name.borrowed());
+        let Public { http_port, https_port, tcp_address } = self.public;
+        match (protocol, port) {
+            (Protocol::TCP, Some(port)) => vec![format!("tcp://{}", SocketAddr::new(tcp_address, port))],
+            (Protocol::HTTPS, _) => vec![format!("https://{host}:{https_port}")],
+            _ => vec![format!("http://{host}:{http_port}"), format!("https://{host}:{https_port}")],
+        }
+    }
+
+    /// Opens a stream to an agent of the tunnel that `find` gives, trying another one if the first has just gone.
+    ///
+    /// `describe` adds to the stream head who is visiting.
+    ///
+    /// # Errors
+    /// A refusal for the visitor: no such tunnel, no agent, or none that opens a stream in time.
+    pub(super) async fn open(
+        &self,
+        find: impl Fn(&Self) -> Option<Arc<Tunnel<Link, Facts>>>,
+        describe: impl Fn(StreamHeadBuilder) -> StreamHeadBuilder,
+    ) -> Result<(Stream, Work), Refusal> {
+        let mut dispatch = Dispatch::new(crate::random::number());
+        loop {
+            let tunnel = find(self).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+            if let Some(refusal) = tunnel.facts().record.visitor_refusal(SystemTime::now()) {
+                return Err(refusal);
+            }
+            let agent = dispatch.next(&tunnel).ok_or_else(|| Refusal::from(Code::TUNNEL_OFFLINE))?;
+            // Between look-up and here the agent may have been replaced: then the next look-up finds its successor.
+            let Ok(work) = agent.begin() else { continue };
+            let generation = Generation::new(agent.generation().number()).ok_or_else(Refusal::internal)?;
+            let link = work.handle();
+            let head =
+                StreamHead::builder(tunnel.facts().protocol).registration(link.registration, generation);
+            let head = describe(head).build().map_err(|_| Refusal::internal())?;
+            match tokio::time::timeout(OPEN_DEADLINE, link.session.open(head.encode())).await {
+                Ok(Ok(stream)) => return Ok((stream, work)),
+                Ok(Err(error)) => tracing::debug!(%error, "an agent opened no stream"),
+                Err(_) => return Err(Refusal::from(Code::AGENT_TIMEOUT)),
+            }
+        }
+    }
+}

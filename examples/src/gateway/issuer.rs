@@ -1,0 +1,83 @@
+//! Certificates for agents that end TLS themselves.
+
+use crate::{BoxError, provider, random};
+use adit_errors::{Code, Refusal};
+use adit_router::TunnelId;
+use adit_tls_modes::{
+    AuthorisedNames, CsrCheck, Issuance, IssuedCertificate, KeyIndex, LocalCa, ServerName, Signer,
+    SigningQuota,
+};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Most tunnels whose keys and quotas are remembered at once.
+const MAX_TUNNELS: usize = 100_000;
+
+/// How many certificates one tunnel may get in [`QUOTA_WINDOW`] (C-37).
+const QUOTA: usize = 10;
+
+/// The time over which the quota counts.
+const QUOTA_WINDOW: Duration = Duration::from_secs(3600);
+
+/// Checks signing requests and signs them.
+pub(super) struct Issuer {
+    signer: Arc<dyn Signer>,
+    check: CsrCheck,
+    books: Mutex<Books>,
+}
+
+struct Books {
+    quota: SigningQuota,
+    /// Which tunnel a key was certified for: no other may have it certified (H11).
+    keys: KeyIndex,
+}
+
+impl Issuer {
+    /// Signs with `authority`; its own key may never be certified for anybody.
+    pub(super) fn new(authority: Arc<LocalCa>) -> Self {
+        let mut keys = KeyIndex::new(MAX_TUNNELS);
+        keys.deny(authority.key_fingerprint());
+        let books = Books { quota: SigningQuota::new(QUOTA, QUOTA_WINDOW, MAX_TUNNELS), keys };
+        Self { signer: authority, check: CsrCheck::new(provider()), books: Mutex::new(books) }
+    }
+
+    /// Certifies the key in `csr` for exactly `host`, whatever else the request says.
+    ///
+    /// # Errors
+    /// The refusal for the agent; nothing was signed.
+    pub(super) async fn sign(
+        &self,
+        tunnel: TunnelId,
+        host: &str,
+        csr: &[u8],
+    ) -> Result<IssuedCertificate, Refusal> {
+        let authorised = authorised(host).map_err(|_| Refusal::internal())?;
+        let request = self.check.check_der(csr, &authorised).map_err(|error| {
+            Refusal::new(
+                Code::VALIDATION_FAILED,
+                format!("signing request refused ({}): {error}", error.kind()),
+            )
+        })?;
+        {
+            // Nothing between lock and unlock can panic half-way through a change.
+            let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+            let tunnel = tunnel.to_string();
+            books.quota.take(Instant::now(), &tunnel).map_err(|error| {
+                Refusal::new(Code::CERTIFICATE_QUOTA, error.to_string()).with_retry_after(error.retry_after)
+            })?;
+            books
+                .keys
+                .claim(request.key_fingerprint(), &tunnel)
+                .map_err(|error| Refusal::new(Code::CERTIFICATE_REFUSED, error.to_string()))?;
+        }
+        let issuance = Issuance::new(SystemTime::now(), random::octets());
+        self.signer.sign(&request, issuance).await.map_err(|error| {
+            tracing::error!(%error, "the authority signed nothing");
+            Refusal::internal()
+        })
+    }
+}
+
+fn authorised(host: &str) -> Result<AuthorisedNames, BoxError> {
+    Ok(AuthorisedNames::new([host.parse::<ServerName>()?])?)
+}

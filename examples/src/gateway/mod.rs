@@ -1,0 +1,273 @@
+//! The gateway: listeners, and what happens between them.
+//!
+//! ```text
+//!  http, https ─► proxy ─► hub ─► an agent's session       agents ─► registrar ─► hub
+//!  tcp ──────────────────► hub ─┘                          state: authority, credential
+//! ```
+
+mod admin;
+mod agents;
+mod config;
+mod http;
+mod https;
+mod hub;
+mod issuer;
+mod proxy;
+mod registrar;
+mod reply;
+mod state;
+mod tcp;
+
+pub use config::{Config, Flags};
+
+use crate::{ALPN, BoxError, provider, random};
+use adit_naming::{Zone, Zones};
+use adit_router::RouteTable;
+use adit_tls_modes::{
+    Edge, EdgeHost, Issuance, KeyGenerator, LocalCa, NamePattern, PrivateKey, ServerCertificate, ServerName,
+};
+use agents::Gatekeeper;
+use hub::{Hub, Public};
+use issuer::Issuer;
+use registrar::Registrar;
+use rustls::ServerConfig;
+use state::State;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a listener rests when the system has no socket left to give (F-16).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A running gateway.
+pub struct Gateway {
+    hub: Arc<Hub>,
+    config: Config,
+    addresses: Addresses,
+    server_name: String,
+    anchor_pem: String,
+    fresh_secret: Option<String>,
+}
+
+/// Where the listeners are.
+#[derive(Clone, Copy, Debug)]
+struct Addresses {
+    agents: SocketAddr,
+    http: SocketAddr,
+    https: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Gateway {
+    /// Opens the state and the listeners, and serves in the background until [`stop`](Self::stop).
+    ///
+    /// # Errors
+    /// A zone that is none, state that can't be read or written, ports that are taken.
+    pub async fn start(config: Config) -> Result<Self, BoxError> {
+        let zone = Zone::parse(&config.zone)?;
+        let state = State::open(&config.state)?;
+        let authority = Arc::new(state.authority);
+        let server_name = format!("gateway.{}", config.zone);
+        let listeners = Listeners::bind(&config).await?;
+        let addresses = listeners.addresses()?;
+        let hub = Arc::new(Hub {
+            zones: Zones::new([zone.clone()])?,
+            zone,
+            routes: RouteTable::new(),
+            edge: edge(&authority, &config.zone)?,
+            public: Public {
+                http_port: addresses.http.port(),
+                https_port: addresses.https.port(),
+                tcp_address: config.tcp_address,
+            },
+            draining: CancellationToken::new(),
+            visits: TaskTracker::new(),
+        });
+        let (first, last) = config.tcp_ports;
+        let keeper = Arc::new(Gatekeeper {
+            hub: Arc::clone(&hub),
+            registrar: Registrar::new(Arc::clone(&hub), config.tcp_address, first..=last),
+            issuer: Issuer::new(Arc::clone(&authority)),
+            acceptor: agent_acceptor(&authority, &server_name)?,
+            credential: state.credential,
+            failures: Mutex::new(HashMap::new()),
+            drain: config.drain,
+        });
+        listeners.serve(&hub, &keeper);
+        let anchor_pem = authority.certificate_pem();
+        Ok(Self { hub, config, addresses, server_name, anchor_pem, fresh_secret: state.fresh_secret })
+    }
+
+    /// The connect secret, if this was the first start: it is shown this once.
+    pub fn fresh_secret(&self) -> Option<&str> {
+        self.fresh_secret.as_deref()
+    }
+
+    /// The domain under which tunnels get their hosts.
+    pub fn zone(&self) -> &str {
+        self.hub.zone.as_str()
+    }
+
+    /// The name in the certificate that agents see.
+    pub fn server_name(&self) -> &str {
+        &self.server_name
+    }
+
+    /// The development authority's certificate.
+    pub fn anchor_pem(&self) -> &str {
+        &self.anchor_pem
+    }
+
+    /// The file with the development authority's certificate.
+    pub fn anchor_path(&self) -> PathBuf {
+        state::anchor_path(&self.config.state)
+    }
+
+    /// Where agents connect.
+    pub const fn agent_address(&self) -> SocketAddr {
+        self.addresses.agents
+    }
+
+    /// Where visitors connect by HTTP.
+    pub const fn http_address(&self) -> SocketAddr {
+        self.addresses.http
+    }
+
+    /// Where visitors connect by HTTPS.
+    pub const fn https_address(&self) -> SocketAddr {
+        self.addresses.https
+    }
+
+    /// Where `/health` and `/ready` are answered.
+    pub const fn admin_address(&self) -> SocketAddr {
+        self.addresses.admin
+    }
+
+    /// Drains: tells agents to reconnect elsewhere, takes no new visitors, and waits for the running visits, but not
+    /// longer than `patience`. Returns how many were still running then.
+    pub async fn stop(self, patience: Duration) -> usize {
+        self.hub.draining.cancel();
+        self.hub.visits.close();
+        // Either way the gateway ends; what is still running then is counted and cut off.
+        let _ = tokio::time::timeout(patience, self.hub.visits.wait()).await;
+        self.hub.visits.len()
+    }
+}
+
+/// Bound, but not served yet.
+struct Listeners {
+    agents: TcpListener,
+    http: TcpListener,
+    https: TcpListener,
+    admin: TcpListener,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, BoxError> {
+        Ok(Self {
+            agents: listen(config.agents).await?,
+            http: listen(config.http).await?,
+            https: listen(config.https).await?,
+            admin: listen(config.admin).await?,
+        })
+    }
+
+    fn addresses(&self) -> Result<Addresses, BoxError> {
+        Ok(Addresses {
+            agents: self.agents.local_addr()?,
+            http: self.http.local_addr()?,
+            https: self.https.local_addr()?,
+            admin: self.admin.local_addr()?,
+        })
+    }
+
+    fn serve(self, hub: &Arc<Hub>, keeper: &Arc<Gatekeeper>) {
+        let keeper = Arc::clone(keeper);
+        tokio::spawn(accept(self.agents, move |socket, address| Arc::clone(&keeper).serve(socket, address)));
+        tokio::spawn(visits(Arc::clone(hub), self.http, http::serve_plain));
+        tokio::spawn(visits(Arc::clone(hub), self.https, https::serve));
+        tokio::spawn(admin::serve(self.admin, hub.draining.clone()));
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, BoxError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("{address} can't be listened on: {error}").into())
+}
+
+/// Takes visitors until the gateway drains, and counts those that are being served.
+async fn visits<S, F>(hub: Arc<Hub>, listener: TcpListener, serve: S)
+where
+    S: Fn(Arc<Hub>, TcpStream, SocketAddr) -> F + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (draining, visits) = (hub.draining.clone(), hub.visits.clone());
+    let accepting = accept(listener, move |socket, address| {
+        visits.track_future(serve(Arc::clone(&hub), socket, address))
+    });
+    tokio::select! {
+        () = accepting => {}
+        () = draining.cancelled() => {}
+    }
+}
+
+/// Gives every connection to a task of its own. Running out of sockets is survived by waiting for some to be freed.
+async fn accept<S, F>(listener: TcpListener, serve: S)
+where
+    S: Fn(TcpStream, SocketAddr) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        match listener.accept().await {
+            Ok((socket, address)) => {
+                // Without it answers come later, not wrong.
+                let _ = socket.set_nodelay(true);
+                tokio::spawn(serve(socket, address));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no connection could be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Ends TLS for the zone and all names right below it.
+fn edge(authority: &LocalCa, zone: &str) -> Result<Edge, BoxError> {
+    let name: ServerName = zone.parse()?;
+    let certificate = own_certificate(authority, &name, true)?;
+    let edge = Edge::builder(provider()).build();
+    edge.install(&NamePattern::wildcard(name), EdgeHost::new(certificate))?;
+    Ok(edge)
+}
+
+/// Ends TLS for agents: 1.3 only, and only for our own protocol.
+fn agent_acceptor(authority: &LocalCa, server_name: &str) -> Result<TlsAcceptor, BoxError> {
+    let certificate = own_certificate(authority, &server_name.parse()?, false)?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certificate.certified_key())));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// A fresh key, certified for `name`, and with `wildcard` for all names right below it.
+fn own_certificate(
+    authority: &LocalCa,
+    name: &ServerName,
+    wildcard: bool,
+) -> Result<ServerCertificate, BoxError> {
+    let now = SystemTime::now();
+    let key = PrivateKey::generate(KeyGenerator::AWS_LC_RS, &provider())?;
+    let issuance = Issuance::new(now, random::octets());
+    let issued = authority.issue_own(std::slice::from_ref(name), wildcard, &key, issuance)?;
+    Ok(ServerCertificate::new(issued.chain, key.to_der(), &provider(), now)?)
+}

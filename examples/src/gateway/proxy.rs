@@ -1,0 +1,159 @@
+//! One HTTP exchange: from a visitor's request to an agent's answer, bodies streamed both ways.
+
+use super::hub::{Hub, Work};
+use super::reply::{self, Answer, Guarded};
+use crate::random;
+use adit_errors::{Code, Format, Refusal, RequestId, Style};
+use adit_mux::Stream;
+use adit_naming::Host;
+use adit_router::{
+    Admitted, CookieScope, Reaction, RequestGate, Visitor as Forwarded, prepare_request, prepare_response,
+};
+use adit_wire_proto::{StreamHeadBuilder, TlsFacts};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an agent may take to begin its answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The field that names a request, towards visitor and upstream.
+const X_REQUEST_ID: &str = "x-request-id";
+
+/// Who is on a connection, and how they came.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    /// Where the connection comes from.
+    pub(super) address: SocketAddr,
+    /// Where it arrived.
+    pub(super) local: SocketAddr,
+    /// What TLS was set up with, if the gateway ended it.
+    pub(super) tls: Option<Edge>,
+}
+
+/// A TLS session that ended here.
+#[derive(Clone, Debug)]
+pub(super) struct Edge {
+    /// The name that it was set up for.
+    pub(super) name: Host,
+    /// What is to be told to the agent.
+    pub(super) facts: TlsFacts,
+}
+
+/// Answers one request: with what the tunnel's upstream answers, or with an envelope that says why not.
+pub(super) async fn answer(hub: Arc<Hub>, visitor: Visitor, request: Request<Incoming>) -> Response<Answer> {
+    let id = RequestId::of_request(request.headers(), random::wide());
+    let version = request.version();
+    let style = style(request.headers());
+    let gate = RequestGate::new();
+    let admitted = match gate.admit(&request, visitor.tls.as_ref().map(|edge| &edge.name)) {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            let closes = error.reaction(version) != Reaction::Answer && version < Version::HTTP_2;
+            let mut response = reply::refuse(Refusal::from(&error), &id, &style);
+            if closes {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            return response;
+        }
+    };
+    match forward(&hub, &visitor, &admitted, request, &id).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            tracing::debug!(code = %refusal.code(), request = %id, "refused a visitor");
+            reply::refuse(refusal, &id, &style)
+        }
+    }
+}
+
+async fn forward(
+    hub: &Hub,
+    visitor: &Visitor,
+    admitted: &Admitted,
+    mut request: Request<Incoming>,
+    id: &RequestId,
+) -> Result<Response<Answer>, Refusal> {
+    let host = &admitted.host;
+    let (stream, work) = hub.open(|hub| hub.find(host), |head| describe(head, visitor, host, id)).await?;
+    let forwarded = Forwarded::new(visitor.address, host, visitor.tls.is_some(), visitor.local.port());
+    let held = prepare_request(request.headers_mut(), &forwarded, |protocol| {
+        protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
+    });
+    let upgrading = held.upgrade.is_some();
+    let theirs = upgrading.then(|| hyper::upgrade::on(&mut request));
+    let mut response = send(stream, work, to_http1(request, host, id)?).await?;
+    let scope = CookieScope::OwnHost(host.domain().unwrap_or_default());
+    prepare_response(&mut response, scope).map_err(|error| Refusal::from(&error))?;
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(theirs)) = (response.status(), theirs) {
+        let ours = hyper::upgrade::on(&mut response);
+        tokio::spawn(splice(theirs, ours));
+    }
+    Ok(reply::pass(response))
+}
+
+/// Sends `request` on a stream of its own, and returns the head of the answer.
+async fn send(stream: Stream, work: Work, request: Request<Incoming>) -> Result<Response<Guarded>, Refusal> {
+    let (mut sender, connection) = http1::Builder::new()
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| reply::refusal_of(&error))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "an exchange with an upstream failed");
+        }
+    });
+    let answer = tokio::time::timeout(ANSWER_DEADLINE, sender.send_request(request)).await;
+    let response = answer.map_err(|_| Refusal::from(Code::UPSTREAM_TIMEOUT))?;
+    // The work counts as the agent's load until the visitor has the whole body.
+    response
+        .map(|response| response.map(|body| Guarded::new(body, work)))
+        .map_err(|error| reply::refusal_of(&error))
+}
+
+/// The request as the upstream gets it: HTTP/1.1 with an origin-form target, and a Host even if it came by `:authority`.
+fn to_http1(
+    mut request: Request<Incoming>,
+    host: &Host,
+    id: &RequestId,
+) -> Result<Request<Incoming>, Refusal> {
+    let authority = request.uri().authority().cloned();
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = Uri::try_from(path).map_err(|_| Refusal::internal())?;
+    *request.version_mut() = Version::HTTP_11;
+    if !request.headers().contains_key(header::HOST) {
+        let name = authority.map_or_else(|| host.to_string(), |authority| authority.to_string());
+        let value = HeaderValue::try_from(name).map_err(|_| Refusal::internal())?;
+        request.headers_mut().insert(header::HOST, value);
+    }
+    let value = HeaderValue::try_from(id.to_string()).map_err(|_| Refusal::internal())?;
+    request.headers_mut().insert(X_REQUEST_ID, value);
+    Ok(request)
+}
+
+fn describe(head: StreamHeadBuilder, visitor: &Visitor, host: &Host, id: &RequestId) -> StreamHeadBuilder {
+    let head =
+        head.visitor(visitor.address).local(visitor.local).host(host.to_string()).request_id(id.to_string());
+    match &visitor.tls {
+        Some(edge) => head.tls(edge.facts.clone()),
+        None => head,
+    }
+}
+
+/// Octets both ways after an upgrade, until both sides ended.
+async fn splice(theirs: hyper::upgrade::OnUpgrade, ours: hyper::upgrade::OnUpgrade) {
+    let (Ok(theirs), Ok(ours)) = tokio::join!(theirs, ours) else { return };
+    let (mut theirs, mut ours) = (TokioIo::new(theirs), TokioIo::new(ours));
+    if let Err(error) = tokio::io::copy_bidirectional(&mut theirs, &mut ours).await {
+        tracing::debug!(%error, "an upgraded connection ended early");
+    }
+}
+
+/// As the visitor likes it: JSON, problem+json, or plain text for a browser.
+fn style(headers: &HeaderMap) -> Style {
+    let accept = headers.get(header::ACCEPT).map_or(&b""[..], |accept| accept.as_bytes());
+    Style::new().with_format(Format::for_visitor(accept))
+}

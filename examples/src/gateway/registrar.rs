@@ -1,0 +1,345 @@
+//! What an agent may ask for once it is let in: a tunnel, and changes to it.
+
+use super::hub::{Facts, Hub, Link};
+use super::tcp;
+use crate::random;
+use adit_errors::{Code, Refusal};
+use adit_mux::Session;
+use adit_naming::ownership::{Claim, MemoryStore, OwnerId, OwnershipRules, Registry};
+use adit_naming::{NameRules, NameStyle, Timestamp, TunnelName};
+use adit_router::{
+    Attached, Command, Join, NewRecord, OwnedRouteKey, PortLease, PortPool, Record, RouteKey, State,
+    Transport, TunnelId,
+};
+use adit_wire_proto::Protocol;
+use adit_wire_proto::control::{
+    self, Generation, Notice, Register, Registered, RegistrationId, TlsMode, TunnelStatus,
+};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+/// Grants tunnels.
+pub(super) struct Registrar {
+    hub: Arc<Hub>,
+    rules: NameRules,
+    tcp_address: IpAddr,
+    books: Mutex<Books>,
+}
+
+/// What has been granted.
+struct Books {
+    names: Registry<MemoryStore>,
+    ports: PortPool,
+    /// Tunnels by name: as many as there are owned names, and one credential owns them all here.
+    tunnels: HashMap<TunnelName, Tunnel>,
+    next_registration: RegistrationId,
+}
+
+/// A tunnel, whether or not an agent is connected for it.
+struct Tunnel {
+    record: Record,
+    protocol: Protocol,
+    port: Option<PublicPort>,
+}
+
+/// A public port, and the task that takes visitors on it.
+struct PublicPort {
+    lease: PortLease,
+    visitors: AbortHandle,
+}
+
+impl Drop for PublicPort {
+    fn drop(&mut self) {
+        self.visitors.abort();
+    }
+}
+
+/// One granted registration, as its session remembers it.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    pub(super) tunnel: TunnelId,
+    pub(super) name: TunnelName,
+    pub(super) generation: adit_router::Generation,
+    lease: Option<PortLease>,
+}
+
+/// Who asks.
+pub(super) struct Applicant<'a> {
+    pub(super) owner: OwnerId,
+    pub(super) session: &'a Session,
+    pub(super) notices: &'a mpsc::Sender<Notice>,
+}
+
+impl Registrar {
+    pub(super) fn new(hub: Arc<Hub>, tcp_address: IpAddr, tcp_ports: RangeInclusive<u16>) -> Self {
+        let books = Books {
+            names: Registry::new(MemoryStore::new(), OwnershipRules::default()),
+            ports: PortPool::new(Transport::Tcp, [tcp_ports]),
+            tunnels: HashMap::new(),
+            next_registration: RegistrationId::FIRST,
+        };
+        Self { hub, rules: NameRules::default(), tcp_address, books: Mutex::new(books) }
+    }
+
+    /// Grants a tunnel, or says why not.
+    ///
+    /// # Errors
+    /// The refusal for the agent. The name may be its owner's all the same: that is no reason to take it away again.
+    pub(super) async fn register(
+        &self,
+        applicant: &Applicant<'_>,
+        wanted: &Register,
+    ) -> Result<(Registered, Grant), Refusal> {
+        let protocol = protocol(wanted)?;
+        let name = self.claim(applicant.owner, &wanted.claim)?.into_name();
+        let lease = self.enter(&name, protocol, wanted.port)?;
+        if let Some(lease) = &lease {
+            self.listen(&name, lease).await?;
+        }
+        self.attach(applicant, name, lease)
+    }
+
+    /// Pauses a tunnel, or lets visitors in again.
+    ///
+    /// # Errors
+    /// The refusal for the agent; nothing has changed then.
+    pub(super) fn set_status(&self, grant: &Grant, status: TunnelStatus) -> Result<TunnelStatus, Refusal> {
+        let command = match status {
+            TunnelStatus::ACTIVE => Command::Resume,
+            TunnelStatus::PAUSED => Command::Pause,
+            _ => return Err(Refusal::new(Code::VALIDATION_FAILED, "a tunnel can be paused or active")),
+        };
+        self.change(grant, |record| {
+            record.apply(command, SystemTime::now()).map(drop).map_err(|e| Refusal::from(&e))
+        })
+    }
+
+    /// Notes a certificate: the tunnel is active now, and while the certificate is good nobody else gets the name, even
+    /// if its owner gives it up (H9).
+    ///
+    /// # Errors
+    /// The refusal for the agent: then the certificate isn't to be handed out.
+    pub(super) fn certified(&self, grant: &Grant, owner: OwnerId, until: SystemTime) -> Result<(), Refusal> {
+        let forbidden = || Refusal::from(Code::FORBIDDEN);
+        let mut books = self.books();
+        let claim = books.names.prove(grant.name.borrowed(), owner, now()).map_err(|_| forbidden())?;
+        books.names.certified(&claim, timestamp(until)).map_err(|_| forbidden())?;
+        drop(books);
+        let now = SystemTime::now();
+        self.change(grant, |record| record.certify(until, now).map(drop).map_err(|e| Refusal::from(&e)))
+            .map(drop)
+    }
+
+    /// The registration's agent is gone. The tunnel stays: a lost connection deletes nothing.
+    pub(super) fn disconnect(&self, grant: &Grant) {
+        self.hub.routes.detach(grant.tunnel, grant.generation);
+        if let Some(lease) = &grant.lease {
+            self.books().ports.disconnect(lease, Instant::now());
+        }
+    }
+
+    fn claim(&self, owner: OwnerId, wanted: &control::Claim) -> Result<Claim, Refusal> {
+        let mut books = self.books();
+        match wanted {
+            control::Claim::Assigned => books
+                .names
+                .claim_generated(&self.rules, NameStyle::default(), owner, now(), random::wide)
+                .map_err(|_| Refusal::internal()),
+            control::Claim::Name(text) => {
+                let name = self.rules.admit(text)?;
+                match books.names.prove(name.borrowed(), owner, now()) {
+                    Ok(claim) => Ok(claim),
+                    Err(_) => Ok(books.names.claim(name.borrowed(), owner, now())?),
+                }
+            }
+            _ => Err(Refusal::new(Code::UNSUPPORTED_FEATURE, "this gateway gives names, not keys")),
+        }
+    }
+
+    /// Enters the tunnel into the books, with a port if it is to have one.
+    fn enter(
+        &self,
+        name: &TunnelName,
+        protocol: Protocol,
+        port: Option<u16>,
+    ) -> Result<Option<PortLease>, Refusal> {
+        let mut books = self.books();
+        let Books { tunnels, ports, .. } = &mut *books;
+        let tunnel = tunnels.entry(name.clone()).or_insert_with(|| Tunnel::new(name, protocol));
+        if tunnel.protocol != protocol {
+            // A tunnel is what its name and its way of ending TLS say; what carried TLS through can't be ended here.
+            return Err(Refusal::new(Code::CONFLICT, "this name belongs to a tunnel of another kind"));
+        }
+        if protocol != Protocol::TCP {
+            return Ok(None);
+        }
+        let (id, now) = (tunnel.record.id(), Instant::now());
+        let lease = match port {
+            Some(port) if port != 0 => ports.claim(id, port, now),
+            _ => ports.claim_any(id, random::number(), now),
+        };
+        lease.map(Some).map_err(|error| Refusal::from(&error))
+    }
+
+    /// Opens the public port, unless the tunnel has it open.
+    async fn listen(&self, name: &TunnelName, lease: &PortLease) -> Result<(), Refusal> {
+        let port = lease.port();
+        {
+            let mut books = self.books();
+            // Whoever had the port before has lost it by now, or the lease would not have been given.
+            for (other, tunnel) in &mut books.tunnels {
+                if other != name && tunnel.port.as_ref().is_some_and(|held| held.lease.port() == port) {
+                    tunnel.port = None;
+                }
+            }
+            let held = books.tunnels.get_mut(name).and_then(|tunnel| tunnel.port.as_mut());
+            if let Some(held) = held.filter(|held| held.lease.port() == port) {
+                held.lease = lease.clone();
+                return Ok(());
+            }
+        }
+        let listener = match TcpListener::bind((self.tcp_address, port)).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::warn!(port, kind = ?error.kind(), "a public port can't be opened");
+                self.books().ports.disconnect(lease, Instant::now());
+                let message =
+                    format!("port {port} is in use outside this gateway; ask for port 0 to get any");
+                return Err(Refusal::new(Code::PORT_UNAVAILABLE, message));
+            }
+        };
+        let visitors = tokio::spawn(tcp::serve(Arc::clone(&self.hub), listener)).abort_handle();
+        let public = PublicPort { lease: lease.clone(), visitors };
+        if let Some(tunnel) = self.books().tunnels.get_mut(name) {
+            tunnel.port = Some(public);
+        }
+        Ok(())
+    }
+
+    /// Makes the tunnel lead to the applicant; whoever served it before is told to stop for good.
+    fn attach(
+        &self,
+        applicant: &Applicant<'_>,
+        name: TunnelName,
+        lease: Option<PortLease>,
+    ) -> Result<(Registered, Grant), Refusal> {
+        let mut books = self.books();
+        let registration = books.next_registration;
+        books.next_registration = registration.next().ok_or_else(Refusal::internal)?;
+        let tunnel = books.tunnels.get(&name).ok_or_else(Refusal::internal)?;
+        let link =
+            Link { session: applicant.session.clone(), registration, notices: applicant.notices.clone() };
+        let (id, protocol, state) = (tunnel.record.id(), tunnel.protocol, tunnel.record.state());
+        let attached = self.hub.routes.update(|update| {
+            update.publish(id, tunnel.keys(), tunnel.facts()).map_err(|_| Refusal::internal())?;
+            update.attach(id, Join::Replace, link).map_err(|_| Refusal::internal())
+        })?;
+        drop(books);
+        let generation = attached.agent.generation();
+        let on_wire = Generation::new(generation.number()).ok_or_else(Refusal::internal)?;
+        supersede(attached, on_wire);
+        let mut registered = Registered::new(registration, on_wire, name.as_str());
+        registered.tunnel = id.to_string();
+        registered.addresses = self.hub.addresses(protocol, &name, lease.as_ref().map(PortLease::port));
+        registered.status = status(state);
+        if protocol == Protocol::HTTPS {
+            // Also after a reconnect: the agent may have lost what it was given.
+            registered.certificate.awaited = true;
+            registered.certificate.names = vec![self.hub.zone.host_of(name.borrowed())];
+        }
+        Ok((registered, Grant { tunnel: id, name, generation, lease }))
+    }
+
+    /// Changes a record, and shows the change to visitors who come from now on.
+    fn change(
+        &self,
+        grant: &Grant,
+        change: impl FnOnce(&mut Record) -> Result<(), Refusal>,
+    ) -> Result<TunnelStatus, Refusal> {
+        let mut books = self.books();
+        let tunnel = books.tunnels.get_mut(&grant.name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+        change(&mut tunnel.record)?;
+        self.hub
+            .routes
+            .publish(grant.tunnel, tunnel.keys(), tunnel.facts())
+            .map_err(|_| Refusal::internal())?;
+        Ok(status(tunnel.record.state()))
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // Nothing between lock and unlock can panic half-way through a change.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tunnel {
+    fn new(name: &TunnelName, protocol: Protocol) -> Self {
+        let new = NewRecord::new(TunnelId::from_u128(random::wide()), name.clone());
+        let new = match protocol {
+            Protocol::HTTPS => new.tls_mode(adit_router::TlsMode::Passthrough),
+            _ => new,
+        };
+        let (record, _created) = Record::create(new, SystemTime::now());
+        Self { record, protocol, port: None }
+    }
+
+    /// The ways by which visitors reach it.
+    fn keys(&self) -> Vec<OwnedRouteKey> {
+        match (self.protocol, &self.port) {
+            (Protocol::TCP, Some(port)) => vec![RouteKey::tcp_port(port.lease.port()).into_owned()],
+            (Protocol::TCP, None) => Vec::new(),
+            _ => vec![RouteKey::name(self.record.name().borrowed()).into_owned()],
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { protocol: self.protocol, record: Arc::new(self.record.clone()) }
+    }
+}
+
+/// Tells those who served a tunnel before that a newer agent has it.
+fn supersede(attached: Attached<Link>, generation: Generation) {
+    for before in attached.replaced {
+        let before = before.handle();
+        let superseded = Notice::Superseded { registration: before.registration, generation };
+        // An agent that doesn't take its notices is cut off when its session stalls.
+        let _ = before.notices.try_send(superseded);
+    }
+}
+
+/// What this gateway carries.
+fn protocol(wanted: &Register) -> Result<Protocol, Refusal> {
+    match (wanted.protocol, wanted.tls_mode) {
+        (Protocol::HTTP | Protocol::AUTO, TlsMode::UNSPECIFIED | TlsMode::EDGE) => Ok(Protocol::HTTP),
+        (Protocol::HTTPS, TlsMode::UNSPECIFIED | TlsMode::PASSTHROUGH) => Ok(Protocol::HTTPS),
+        (Protocol::TCP, TlsMode::UNSPECIFIED | TlsMode::NONE) => Ok(Protocol::TCP),
+        _ => Err(Refusal::new(
+            Code::UNSUPPORTED_FEATURE,
+            "this gateway carries http with TLS at the edge, https passed through, and tcp",
+        )),
+    }
+}
+
+const fn status(state: State) -> TunnelStatus {
+    match state {
+        State::AwaitingCert => TunnelStatus::AWAITING_CERT,
+        State::Active => TunnelStatus::ACTIVE,
+        State::Paused => TunnelStatus::PAUSED,
+        State::DeletePending { .. } => TunnelStatus::DELETE_PENDING,
+        State::Deleted => TunnelStatus::DELETED,
+    }
+}
+
+fn now() -> Timestamp {
+    timestamp(SystemTime::now())
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::from_unix(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}

@@ -1,0 +1,41 @@
+//! Public TCP ports: each connection is a stream to the tunnel's agent.
+
+use super::hub::Hub;
+use crate::BoxError;
+use adit_mux::{RelayOptions, relay};
+use adit_router::RouteKey;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Takes visitors on one public port until it is dropped.
+pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener) {
+    super::accept(listener, |socket, address| {
+        let hub = Arc::clone(&hub);
+        async move {
+            if let Err(error) = visit(&hub, socket, address).await {
+                tracing::debug!(%error, "a TCP visitor was not served");
+            }
+        }
+    })
+    .await;
+}
+
+/// TCP has no words for a refusal: a visitor who can't be served is reset.
+async fn visit(hub: &Hub, socket: TcpStream, address: SocketAddr) -> Result<(), BoxError> {
+    let local = socket.local_addr()?;
+    let port = local.port();
+    let find = |hub: &Hub| hub.routes.find(RouteKey::tcp_port(port));
+    match hub.open(find, |head| head.visitor(address).local(local).port(port)).await {
+        Ok((stream, work)) => {
+            let report = relay(stream, socket, RelayOptions::default()).await;
+            tracing::debug!(?report, "a TCP visit ended");
+            drop(work);
+            Ok(())
+        }
+        Err(refusal) => {
+            socket.set_zero_linger()?;
+            Err(refusal.into())
+        }
+    }
+}
