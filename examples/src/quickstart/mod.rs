@@ -1,0 +1,52 @@
+//! An upstream, a gateway and agents on the loopback interface, and a visitor who tries everything.
+
+mod pattern;
+mod rows;
+mod table;
+mod upstream;
+mod visitor;
+mod world;
+
+use crate::BoxError;
+use clap::Parser;
+use table::Table;
+use world::World;
+
+/// Starts an upstream, a gateway and agents on this machine, plays visitor, and prints what held.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "quickstart", version, about)]
+pub struct Config {
+    /// Stay up afterwards, and print addresses for curl.
+    #[arg(long)]
+    pub serve: bool,
+}
+
+/// Runs every row. `Ok(true)` only if all of them hold.
+///
+/// # Errors
+/// What kept the gateway, the upstream or an agent from starting.
+pub async fn run(config: Config) -> Result<bool, BoxError> {
+    let mut world = World::start().await?;
+    let mut table = Table::default();
+    println!("{}", Table::heading());
+    table.row("HTTP by host, forwarding fields rewritten", rows::http_by_host(&world)).await;
+    table.row("HTTPS ended at the edge", rows::https_at_the_edge(&world)).await;
+    table.row("HTTPS passed through to the agent's key", rows::https_passthrough(&world)).await;
+    table.row("HTTPS, ClientHello an octet at a time", rows::dripped_client_hello(&world)).await;
+    table.row("WebSocket echo", rows::websocket(&world)).await;
+    table.row("server-sent events, one by one", rows::server_sent_events(&world)).await;
+    table.row("TCP echo with half-close", rows::tcp_echo(&world)).await;
+    table.row("100 MiB up, digests equal", rows::large_upload(&world)).await;
+    table.row("100 MiB down, digests equal", rows::large_download(&world)).await;
+    table.row("1,000 requests at once", rows::crowd(&world)).await;
+    table.row("upstream down: 502 with an envelope", rows::upstream_down(&world)).await;
+    table.row("unknown host: 404 with an envelope", rows::unknown_host(&world)).await;
+    table.row("agent killed, restarted, traffic again", rows::agent_restart(&mut world)).await;
+    println!("{}", table.summary());
+    if config.serve {
+        world.describe();
+        tokio::signal::ctrl_c().await?;
+    }
+    world.stop().await;
+    Ok(table.holds())
+}

@@ -1,0 +1,185 @@
+//! Everything the visitor's checks need, started on free ports of the loopback interface.
+
+use super::{upstream, visitor};
+use crate::BoxError;
+use crate::agent::{self, Event, Link, Secret, Tunnel, Upstream};
+use crate::gateway::{self, Gateway};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// A gateway, an upstream and the agents between them.
+pub(crate) struct World {
+    gateway: Gateway,
+    folder: PathBuf,
+    upstream: SocketAddr,
+    anchor: CertificateDer<'static>,
+    /// One runtime per agent, so that one can be killed as a process would be: without a word to anybody.
+    agents: HashMap<&'static str, Runtime>,
+    tcp: SocketAddr,
+}
+
+impl World {
+    /// The tunnel whose TLS the gateway ends.
+    pub(crate) const HTTP: &str = "my-app";
+    /// The tunnel whose TLS its agent ends.
+    pub(crate) const TLS: &str = "my-vault";
+    /// The tunnel of the TCP echo.
+    pub(crate) const TCP: &str = "my-echo";
+    /// The tunnel whose upstream isn't there.
+    pub(crate) const DOWN: &str = "my-ruin";
+
+    /// Starts everything and waits until all tunnels are public.
+    pub(crate) async fn start() -> Result<Self, BoxError> {
+        let folder = std::env::temp_dir().join(format!("adit-quickstart-{}", std::process::id()));
+        let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let echo = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let (upstream, echo_address) = (http.local_addr()?, echo.local_addr()?);
+        tokio::spawn(upstream::serve_http(http));
+        tokio::spawn(upstream::serve_echo(echo));
+        let gateway =
+            Gateway::start(gateway::Config::on_loopback(folder.join("gateway"), (35_000, 35_999))).await?;
+        let anchor = CertificateDer::from_pem_slice(gateway.anchor_pem().as_bytes())?;
+        let unset = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut world = Self { gateway, folder, upstream, anchor, agents: HashMap::new(), tcp: unset };
+        let name = |name: &str| Some(name.to_owned());
+        world.agent(Self::HTTP, Tunnel::Http { upstream: upstream.into(), name: name(Self::HTTP) }).await?;
+        world.agent(Self::TLS, Tunnel::Tls { upstream: upstream.into(), name: name(Self::TLS) }).await?;
+        world.agent(Self::DOWN, Tunnel::Http { upstream: nobody().await?, name: name(Self::DOWN) }).await?;
+        let tcp = Tunnel::Tcp { upstream: echo_address.into(), name: name(Self::TCP), public_port: None };
+        let addresses = world.agent(Self::TCP, tcp).await?;
+        world.tcp = port_of(&addresses).ok_or("the TCP tunnel has no port")?;
+        Ok(world)
+    }
+
+    /// Starts an agent in a runtime of its own and waits until its tunnel is public.
+    async fn agent(&mut self, name: &'static str, tunnel: Tunnel) -> Result<Vec<String>, BoxError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let link = Link {
+            gateway: self.gateway.agent_address().to_string(),
+            server_name: self.gateway.server_name().to_owned(),
+            ca: self.gateway.anchor_path(),
+            secret_file: None,
+            state: self.folder.join(name),
+            json: false,
+        };
+        let (report, mut events) = mpsc::unbounded_channel();
+        let secret = self.gateway.fresh_secret().ok_or("the gateway is not new")?.parse::<Secret>()?;
+        let stop = CancellationToken::new();
+        runtime.spawn(agent::run(agent::Config { tunnel, link }, secret, stop, move |event| {
+            // Nobody listens any more once the tunnel is public.
+            let _ = report.send(event);
+        }));
+        self.agents.insert(name, runtime);
+        let serving = async {
+            while let Some(event) = events.recv().await {
+                match event {
+                    Event::Serving { addresses, .. } => return Ok(addresses),
+                    Event::Stopped { message, .. } => return Err(message.into()),
+                    _ => {}
+                }
+            }
+            Err("the agent ended".into())
+        };
+        tokio::time::timeout(Duration::from_secs(30), serving).await?
+    }
+
+    /// Ends the agent of the HTTP tunnel as a crash would.
+    pub(crate) fn kill_agent(&mut self) {
+        if let Some(runtime) = self.agents.remove(Self::HTTP) {
+            runtime.shutdown_background();
+        }
+    }
+
+    /// Starts the agent of the HTTP tunnel again.
+    pub(crate) async fn restart_agent(&mut self) -> Result<(), BoxError> {
+        let tunnel = Tunnel::Http { upstream: self.upstream.into(), name: Some(Self::HTTP.to_owned()) };
+        self.agent(Self::HTTP, tunnel).await.map(drop)
+    }
+
+    /// The public host of the tunnel `name`.
+    pub(crate) fn host(&self, name: &str) -> String {
+        format!("{name}.{}", self.gateway.zone())
+    }
+
+    /// Where visitors connect by HTTP.
+    pub(crate) const fn http_address(&self) -> SocketAddr {
+        self.gateway.http_address()
+    }
+
+    /// A new visitor's connection for HTTP.
+    pub(crate) async fn http(&self) -> Result<TcpStream, BoxError> {
+        visitor::connect(self.gateway.http_address()).await
+    }
+
+    /// A new visitor's connection for HTTPS.
+    pub(crate) async fn https(&self) -> Result<TcpStream, BoxError> {
+        visitor::connect(self.gateway.https_address()).await
+    }
+
+    /// Where the TCP tunnel is public.
+    pub(crate) const fn tcp(&self) -> SocketAddr {
+        self.tcp
+    }
+
+    /// The development authority, the only one that visitors trust here.
+    pub(crate) const fn anchor(&self) -> &CertificateDer<'static> {
+        &self.anchor
+    }
+
+    /// The certificate in the store of the agent that ends TLS itself.
+    pub(crate) fn agent_certificate(&self) -> Result<CertificateDer<'static>, BoxError> {
+        let path = agent::certificate_path(&self.folder.join(Self::TLS), Self::TLS);
+        Ok(CertificateDer::from_pem_file(path)?)
+    }
+
+    /// Prints what curl needs.
+    pub(crate) fn describe(&self) {
+        let (http, https) = (self.gateway.http_address(), self.gateway.https_address());
+        let ca = self.gateway.anchor_path();
+        println!("\ntry, and end with Ctrl-C:");
+        println!("  curl -H 'Host: {}' http://{http}/", self.host(Self::HTTP));
+        for name in [Self::HTTP, Self::TLS] {
+            let host = self.host(name);
+            println!(
+                "  curl --cacert {} --resolve {host}:{}:{} https://{host}:{}/",
+                ca.display(),
+                https.port(),
+                https.ip(),
+                https.port()
+            );
+        }
+        println!(
+            "  curl -H 'Host: {}' http://{http}/   # an upstream that isn't there",
+            self.host(Self::DOWN)
+        );
+    }
+
+    /// Ends the agents and the gateway and removes what they stored.
+    pub(crate) async fn stop(self) {
+        for (_, runtime) in self.agents {
+            runtime.shutdown_background();
+        }
+        self.gateway.stop(Duration::from_secs(1)).await;
+        // What is left behind is only in the temporary folder.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// An address at which nobody listens: it was free a moment ago.
+async fn nobody() -> Result<Upstream, BoxError> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?.into())
+}
+
+/// `tcp://host:port` gives the port on the loopback interface.
+fn port_of(addresses: &[String]) -> Option<SocketAddr> {
+    let (_, port) = addresses.first()?.rsplit_once(':')?;
+    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().ok()?)))
+}
