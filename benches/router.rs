@@ -43,7 +43,8 @@ fn table_of_all(_: &mut Criterion) {
         let host = Host::parse(host, HostSource::Header).unwrap();
         let Some(key) = RouteKey::of(zones.classify(&host), |_| None) else { return false };
         // Who was replaced between the lookup and the beginning is looked up again.
-        (0..8).any(|_| adit.find(key).and_then(|tunnel| Dispatch::new(7).next(&tunnel)?.begin().ok()).is_some())
+        (0..8)
+            .any(|_| adit.find(key).and_then(|tunnel| Dispatch::new(7).next(&tunnel)?.begin().ok()).is_some())
     };
     let locked_find = |host: &[u8]| {
         let host = Host::parse(host, HostSource::Header).unwrap();
@@ -62,12 +63,15 @@ fn table_of_all(_: &mut Criterion) {
     let register_adit = |number: u64| {
         adit.attach(TunnelId::from_u128(u128::from(number)), Join::Replace, number).unwrap();
     };
-    let register_locked =
-        |number: u64| drop(locked.write().unwrap().insert(name(number), Arc::new((number, Arc::new(number)))));
+    let register_locked = |number: u64| {
+        drop(locked.write().unwrap().insert(name(number), Arc::new((number, Arc::new(number)))))
+    };
     let register_papaya =
         |number: u64| drop(papaya.pin().insert(name(number), Arc::new((number, Arc::new(number)))).cloned());
 
-    for (title, hosts) in [("any of 1,000,000 hosts", Hosts::new(TUNNELS)), ("1,000 hot hosts", Hosts::new(HOT))] {
+    for (title, hosts) in
+        [("any of 1,000,000 hosts", Hosts::new(TUNNELS)), ("1,000 hot hosts", Hosts::new(HOT))]
+    {
         println!("\n{title}, ns a lookup    quiet  with {REGISTRATIONS_A_SECOND} registrations/s  ratio");
         row("host parsing alone", &hosts, parse, |_| {});
         row("adit: parse, find", &hosts, adit_find, register_adit);
@@ -159,7 +163,10 @@ fn adit() -> RouteTable<u64> {
             })
             .unwrap();
     });
-    println!("adit: {} bytes a tunnel with one agent, by name and by id", built.bytes_current / TUNNELS as i64);
+    println!(
+        "adit: {} bytes a tunnel with one agent, by name and by id",
+        built.bytes_current / TUNNELS as i64
+    );
     table
 }
 

@@ -5,6 +5,7 @@
 
 pub mod errors;
 pub mod naming;
+pub mod quic;
 
 /// A fuzz body: panics if, and only if, its property is broken.
 pub type Body = fn(&[u8]);
@@ -18,6 +19,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("host", naming::host),
     ("endpoint", naming::endpoint),
     ("key_label", naming::key_label),
+    ("quic_initial", quic::quic_initial),
 ];
 
 /// The `main` of a target that was built without libFuzzer: runs `body` once for each file named on the command line.
