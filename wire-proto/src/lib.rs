@@ -36,3 +36,6 @@ mod pb;
 mod refusal;
 #[cfg(test)]
 mod table;
+
+#[cfg(feature = "arbitrary")]
+mod arbitrary;

@@ -1,5 +1,5 @@
 //! The generated Rust in `src/pb` is what the published `.proto` files say.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
 

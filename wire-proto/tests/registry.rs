@@ -1,5 +1,5 @@
 //! The registry in SPEC.md is what the code says, and the other way round.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use adit_wire_proto::control::{AuthMode, Binding, ControlVersion, TlsMode, TunnelStatus, Visibility};
 use adit_wire_proto::frame::{Feature, FrameKind, Hello, Version};
