@@ -6,6 +6,7 @@
 pub mod errors;
 pub mod naming;
 pub mod quic;
+pub mod router;
 
 /// A fuzz body: panics if, and only if, its property is broken.
 pub type Body = fn(&[u8]);
@@ -20,6 +21,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("endpoint", naming::endpoint),
     ("key_label", naming::key_label),
     ("quic_initial", quic::quic_initial),
+    ("router_gate", router::router_gate),
+    ("router_lookup", router::router_lookup),
+    ("router_ports", router::router_ports),
 ];
 
 /// The `main` of a target that was built without libFuzzer: runs `body` once for each file named on the command line.
