@@ -20,8 +20,8 @@ use crate::{ServerName, ServerNameError};
 /// A request lends its public key and nothing else: the certificate is built from the tunnel's record. What the request
 /// says beside that must not contradict it, or the request is refused; nothing is ever trimmed silently.
 ///
-/// Checked in this order: size, strict encoding, kind and soundness of the key, digest of the signature, proof of
-/// possession, uses and extensions, names.
+/// Checked in this order, the dearest check late: size, strict encoding, kind and soundness of the key, uses and
+/// extensions, digest of the signature, proof of possession, names.
 #[derive(Clone, Debug)]
 pub struct CsrCheck {
     provider: Arc<CryptoProvider>,
@@ -64,12 +64,12 @@ impl CsrCheck {
         let (_, request) = X509CertificationRequest::from_der(der).map_err(|_| CsrError::Encoding)?;
         let info = &request.certification_request_info;
         check_public_key(&info.subject_pki)?;
-        self.check_signature(&request, &shape)?;
         let extensions = read_extensions(&request)?;
         let mut wanted = Wanted::default();
         for extension in &extensions {
             wanted.receive(extension)?;
         }
+        self.check_signature(&request, &shape)?;
         let names = wanted.names(&info.subject, authorised)?;
         Ok(ApprovedRequest {
             names,
