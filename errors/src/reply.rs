@@ -2,8 +2,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use crate::action::NextAction;
 use crate::refusal::{Received, Refusal};
@@ -139,10 +140,8 @@ impl Reply {
 }
 
 /// The members of a JSON body that mean something here; all others are skipped without being kept.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Default)]
 struct Fields<'a> {
-    #[serde(borrow)]
     error: Scalar<'a>,
     message: Scalar<'a>,
     next_action: Scalar<'a>,
@@ -155,13 +154,31 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// `None` if the body is no JSON object, is too long, or names a member twice.
+    /// `None` if the body is no JSON object, is too long, or names a member of these twice.
     fn read(body: &'a [u8]) -> Option<Self> {
-        let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-        if body.len() > MAX_REPLY_BYTES || first != Some(&b'{') {
+        if body.len() > MAX_REPLY_BYTES {
             return None;
         }
-        serde_json::from_slice(body).ok()
+        let mut fields = Self::default();
+        let mut reader = serde_json::Deserializer::from_str(std::str::from_utf8(body).ok()?);
+        reader.deserialize_map(FieldsVisitor(&mut fields)).ok()?;
+        reader.end().ok()?;
+        Some(fields)
+    }
+
+    fn member(&mut self, name: &str) -> Option<&mut Scalar<'a>> {
+        match name {
+            "error" => Some(&mut self.error),
+            "message" => Some(&mut self.message),
+            "next_action" => Some(&mut self.next_action),
+            "request_id" => Some(&mut self.request_id),
+            "retry_after_ms" => Some(&mut self.retry_after_ms),
+            "title" => Some(&mut self.title),
+            "detail" => Some(&mut self.detail),
+            "source" => Some(&mut self.source),
+            "upstream_answered" => Some(&mut self.upstream_answered),
+            _ => None,
+        }
     }
 
     fn into_reply(self, status: u16) -> Reply {
@@ -182,7 +199,8 @@ impl<'a> Fields<'a> {
     }
 
     fn shape(&self) -> Option<Shape> {
-        let is_problem = self.title.text().is_some() || self.detail.text().is_some();
+        let texts = (self.title.text(), self.detail.text(), self.message.text());
+        let is_problem = matches!(texts, (Some(_), ..) | (_, Some(_), None));
         match (self.error.text(), self.next_action.text(), self.message.text()) {
             _ if is_problem => Some(Shape::Problem),
             (_, Some(_), _) => Some(Shape::Structured),
@@ -196,10 +214,56 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Fills the fields in place: they are too large to be handed around.
+struct FieldsVisitor<'f, 'a>(&'f mut Fields<'a>);
+
+impl<'de> Visitor<'de> for FieldsVisitor<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(member) = members.next_key_seed(MemberName(&mut *self.0))? {
+            match member {
+                Some(scalar @ Scalar::Absent) => *scalar = members.next_value()?,
+                Some(_) => return Err(A::Error::custom("a member is named twice")),
+                None => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a member's name and gives the place for its value, if it has one.
+struct MemberName<'f, 'a>(&'f mut Fields<'a>);
+
+impl<'de, 'f, 'a> DeserializeSeed<'de> for MemberName<'f, 'a> {
+    type Value = Option<&'f mut Scalar<'a>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl<'f, 'a> Visitor<'_> for MemberName<'f, 'a> {
+    type Value = Option<&'f mut Scalar<'a>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.member(name))
+    }
+}
+
 /// A member of any type, of which only texts, numbers and truth values are kept.
 #[derive(Default)]
 enum Scalar<'a> {
     #[default]
+    Absent,
     Other,
     Text(Cow<'a, str>),
     Wait(RetryAfter),
@@ -210,20 +274,20 @@ impl Scalar<'_> {
     fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Other | Self::Wait(_) | Self::Flag(_) => None,
+            Self::Absent | Self::Other | Self::Wait(_) | Self::Flag(_) => None,
         }
     }
 
     const fn wait(&self) -> Option<RetryAfter> {
         match self {
             Self::Wait(wait) => Some(*wait),
-            Self::Other | Self::Text(_) | Self::Flag(_) => None,
+            Self::Absent | Self::Other | Self::Text(_) | Self::Flag(_) => None,
         }
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ScalarVisitor)
     }
 }
@@ -400,6 +464,13 @@ mod tests {
         }
         let deep = [b"{\"a\":".as_slice(), &b"[".repeat(10_000)].concat();
         assert_eq!(Reply::parse(404, &deep).shape(), Shape::Status);
+    }
+
+    #[test]
+    fn an_envelope_with_details_is_still_an_envelope() {
+        let body = br#"{"error":"NOT_FOUND","message":"m","next_action":"NO_ACTION_POSSIBLE","detail":"d"}"#;
+        let reply = Reply::parse(404, body);
+        assert_eq!((reply.shape(), reply.refusal().message()), (Shape::Structured, "m"));
     }
 
     #[test]
