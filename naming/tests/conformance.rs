@@ -1,6 +1,5 @@
 //! The suite for stores passes on ours, and notices stores that break what it is about.
-#![cfg(all(feature = "conformance", feature = "std"))]
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![cfg(feature = "conformance")]
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,5 +1,4 @@
 //! The vectors in `vectors/` hold here, and together they break every rule.
-#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
 use std::{collections::BTreeSet, path::Path};
 
