@@ -34,9 +34,12 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// The refusal of the request with this id.
+    /// The refusal of the request with this id. With status 429 or 500 and no hint, which a peer's refusal may lack, it
+    /// gets a hint of one second: callers are promised one.
     #[must_use]
     pub const fn new(refusal: Refusal, request_id: RequestId) -> Self {
+        let promised = matches!(refusal.status(), 429 | 500) && refusal.retry_after().is_none();
+        let refusal = if promised { refusal.with_hint(RetryAfter::from_secs(1)) } else { refusal };
         Self { refusal, request_id }
     }
 
@@ -167,6 +170,17 @@ mod tests {
                 assert!(envelope.message().len() <= 1024);
             }
         }
+    }
+
+    #[test]
+    fn x01_a_peers_refusal_gets_the_promised_hint() {
+        for status in [429, 500] {
+            let refusal = crate::Reply::parse(status, br#"{"error":"odd","message":"m"}"#).into_refusal();
+            assert_eq!(refusal.retry_after(), None);
+            assert_eq!(refusal.with_request_id(id()).retry_after(), Some(RetryAfter::from_secs(1)));
+        }
+        let refusal = crate::Reply::parse(503, b"").into_refusal();
+        assert_eq!(refusal.with_request_id(id()).retry_after(), None);
     }
 
     #[test]

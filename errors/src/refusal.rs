@@ -182,6 +182,12 @@ impl Refusal {
         self.entry().effect()
     }
 
+    /// As [`with_retry_after`](Self::with_retry_after), in constants.
+    pub(crate) const fn with_hint(mut self, after: RetryAfter) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
     /// What came with an answer of this HTTP status. Its action and its hint, or none, replace what we would have said;
     /// about a code that is unknown here, the status tells the rest.
     pub(crate) fn received(

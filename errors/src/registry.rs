@@ -4,6 +4,8 @@
 //! Every refusal that any layer makes has a line here: a name that is taken, a budget that is spent, an agent that is
 //! away, a certificate that may not be signed. A line fixes the HTTP status and the next action of its code, so that
 //! the same failure looks the same wherever it happens.
+//!
+#![doc = include_str!("../CODES.md")]
 
 use crate::action::NextAction;
 use crate::code::Code;
