@@ -7,6 +7,7 @@ pub mod errors;
 pub mod naming;
 pub mod quic;
 pub mod router;
+pub mod tls_modes;
 
 /// A fuzz body: panics if, and only if, its property is broken.
 pub type Body = fn(&[u8]);
@@ -24,6 +25,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("router_gate", router::router_gate),
     ("router_lookup", router::router_lookup),
     ("router_ports", router::router_ports),
+    ("client_hello", tls_modes::client_hello),
+    ("csr", tls_modes::csr),
 ];
 
 /// The `main` of a target that was built without libFuzzer: runs `body` once for each file named on the command line.
