@@ -14,6 +14,12 @@ pub use lifecycle::{
     conformance as store_conformance,
 };
 
+mod admission;
+pub use admission::{
+    Account, AdmissionError, Budget, BudgetError, Cents, CentsError, Credentials, DelegationError, Grant,
+    KeyId, KeyKind, Reservation, Role,
+};
+
 mod ports;
 pub use ports::{PortLease, PortPool, PortUnavailable, Transport, Unavailable};
 
