@@ -174,6 +174,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AgentControl<S> {
         self.pump.flush().await
     }
 
+    /// Sends what is queued, and closes our direction of the stream: the agent has nothing more to ask for.
+    ///
+    /// # Errors
+    /// [`DriveError`].
+    pub async fn finish(&mut self) -> Result<(), DriveError> {
+        self.pump.finish().await
+    }
+
     /// What the gateway says next.
     ///
     /// # Errors
