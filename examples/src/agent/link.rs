@@ -16,6 +16,7 @@ use adit_wire_proto::{CloseCode, StreamHead};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +85,7 @@ impl FromStr for Secret {
     }
 }
 
-/// Connects, registers, and serves visitors until the session ends.
+/// Connects, registers, and serves visitors until the session ends or drains.
 pub(super) async fn run(config: &Config, secret: &Secret, stop: &CancellationToken, report: &Report) -> End {
     report(Event::Connecting { gateway: config.link.gateway.clone() });
     let lost = |error: BoxError| End::Lost { reason: error.to_string(), was_serving: false };
@@ -97,12 +98,20 @@ pub(super) async fn run(config: &Config, secret: &Secret, stop: &CancellationTok
         Err(error) => return lost(error),
     };
     let (session, incoming, driver) = Builder::new(Role::Dialler).build(io);
-    // The driver ends with the session, and the session with this function.
+    // The driver ends with the session.
     tokio::spawn(driver);
-    let end = tokio::select! {
-        end = speak(config, secret, binding, &session, incoming, report) => end,
-        () = stop.cancelled() => End::Asked,
+    let (shift, renewal) = tokio::select! {
+        begun = begin(config, secret, binding, session.clone(), incoming, report) => match begun {
+            Ok(begun) => begun,
+            Err(end) => return close(&session, end),
+        },
+        () = stop.cancelled() => return close(&session, End::Asked),
     };
+    shift.work(renewal, stop, report).await
+}
+
+/// Nothing runs that could be cut off.
+fn close(session: &Session, end: End) -> End {
     session.close(CloseCode::NONE, "");
     end
 }
@@ -137,29 +146,22 @@ fn exporter(io: &TlsStream<TcpStream>) -> Result<[u8; 32], BoxError> {
     Ok(io.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]))?)
 }
 
-async fn speak(
+/// From the hello until the tunnel is public.
+async fn begin(
     config: &Config,
     secret: &Secret,
     binding: ChannelBinding,
-    session: &Session,
+    session: Session,
     incoming: Incoming,
     report: &Report,
-) -> End {
-    let (mut control, settings) = match hello(secret, binding, session).await {
-        Ok(welcomed) => welcomed,
-        Err(end) => return end,
-    };
-    report(Event::Connected { session: settings.session.clone() });
-    let registered = match control.register(tunnel::wanted(&config.tunnel)).await {
-        Ok(registered) => registered,
-        Err(error) => return End::from(error),
-    };
-    let vault = match vault(config, &mut control, &registered, report).await {
-        Ok(vault) => vault,
-        Err(error) => return error,
-    };
+) -> Result<(Shift, Renewal), End> {
+    let (mut control, settings) = hello(secret, binding, &session).await?;
+    report(Event::Connected { session: settings.session });
+    let registered = control.register(tunnel::wanted(&config.tunnel)).await?;
+    let vault = vault(config, &mut control, &registered, report).await?;
     report(tunnel::serving(config, &registered));
-    serve(session, incoming, control, config, &registered, vault).await
+    let server = Server::new(config.tunnel.upstream().clone(), &registered, vault.clone());
+    Ok((Shift { session, incoming, control, server }, Renewal::new(vault, registered)))
 }
 
 async fn hello(
@@ -200,67 +202,111 @@ async fn vault(
     }
 }
 
-async fn serve(
-    session: &Session,
-    mut incoming: Incoming,
-    mut control: AgentControl<Stream>,
-    config: &Config,
-    registered: &Registered,
-    vault: Option<Arc<Vault>>,
-) -> End {
-    let server = Server::new(config.tunnel.upstream().clone(), registered, vault.clone());
-    let mut due = Instant::now() + vault.as_ref().map_or(NEVER, |vault| vault.due_in());
-    loop {
-        tokio::select! {
-            stream = incoming.accept() => match stream {
-                Some(stream) => drop(tokio::spawn(server.clone().visit(stream))),
-                None => return lost(session).await,
-            },
-            event = control.next_event() => match event {
-                Ok(AgentEvent::Noticed(notice)) => {
-                    if let Some(end) = noticed(notice) {
-                        return finish(session, end).await;
+/// A session while visitors are served on it.
+struct Shift {
+    session: Session,
+    incoming: Incoming,
+    control: AgentControl<Stream>,
+    server: Server,
+}
+
+impl Shift {
+    async fn work(mut self, mut renewal: Renewal, stop: &CancellationToken, report: &Report) -> End {
+        loop {
+            tokio::select! {
+                stream = self.incoming.accept() => match stream {
+                    Some(stream) => drop(tokio::spawn(self.server.clone().visit(stream))),
+                    None => return lost(self.session.closed().await),
+                },
+                event = self.control.next_event() => match event {
+                    Ok(AgentEvent::Noticed(Notice::Drain(drain))) => {
+                        report(Event::Draining);
+                        // What runs here goes on while the next session begins: no visitor waits for either.
+                        tokio::spawn(self.finish(drain.deadline));
+                        return End::Drained;
                     }
+                    Ok(AgentEvent::Noticed(notice)) => if let Some(refusal) = terminal(notice) {
+                        self.finish(LEAVE_DEADLINE).await;
+                        return End::Refused(refusal);
+                    },
+                    Ok(_) => {}
+                    Err(error) => return close(&self.session, lost(error)),
+                },
+                () = renewal.due() => renewal.renew(&mut self.control).await,
+                () = stop.cancelled() => {
+                    if let Err(error) = self.control.leave(LEAVE_DEADLINE).await {
+                        tracing::debug!(%error, "the gateway was not told that we go");
+                    }
+                    self.finish(LEAVE_DEADLINE).await;
+                    return End::Asked;
                 }
-                Ok(_) => {}
-                Err(error) => return End::Lost { reason: error.to_string(), was_serving: true },
-            },
-            () = sleep_until(due), if vault.is_some() => {
-                let Some(vault) = &vault else { continue };
-                due = Instant::now() + match vault.renew(&mut control, registered).await {
-                    Ok(()) => vault.due_in(),
-                    Err(error) => {
-                        tracing::warn!(%error, "the certificate was not renewed; trying again later");
-                        Vault::retry_in()
-                    }
-                };
             }
         }
     }
+
+    /// Serves what the gateway opened before it knew that we go, and lets running visits come to their end.
+    async fn finish(mut self, deadline: Duration) {
+        let serve = async {
+            if let Err(error) = self.control.finish().await {
+                tracing::debug!(%error, "the control stream ended early");
+            }
+            self.session.drain(CloseCode::DRAINING, "");
+            while let Some(stream) = self.incoming.accept().await {
+                tokio::spawn(self.server.clone().visit(stream));
+            }
+            self.session.closed().await
+        };
+        // Past the deadline they are cut off; the gateway would do the same.
+        let _ = timeout(deadline, serve).await;
+        self.session.close(CloseCode::DRAINING, "");
+    }
 }
 
-/// What a notice means for the session, if it means its end.
-fn noticed(notice: Notice) -> Option<End> {
+/// The end of the agent, if this notice means it.
+fn terminal(notice: Notice) -> Option<Envelope> {
     match notice {
-        Notice::Drain(_) => Some(End::Drained),
-        Notice::Terminate { reason } => Some(End::Refused(reason)),
+        Notice::Terminate { reason } => Some(reason),
         Notice::Superseded { .. } => {
-            Some(End::Refused(Refusal::from(Code::SUPERSEDED).with_request_id(random::request_id())))
+            Some(Refusal::from(Code::SUPERSEDED).with_request_id(random::request_id()))
         }
         _ => None,
     }
 }
 
-/// Lets running visits come to their end, up to a bound.
-async fn finish(session: &Session, end: End) -> End {
-    session.drain(CloseCode::DRAINING, "");
-    // Either way the session is closed next.
-    let _ = timeout(LEAVE_DEADLINE, session.closed()).await;
-    end
+fn lost(reason: impl Display) -> End {
+    End::Lost { reason: reason.to_string(), was_serving: true }
 }
 
-async fn lost(session: &Session) -> End {
-    End::Lost { reason: session.closed().await.to_string(), was_serving: true }
+/// When the certificate is to be renewed, if there is one.
+struct Renewal {
+    vault: Option<Arc<Vault>>,
+    registered: Registered,
+    due: Instant,
+}
+
+impl Renewal {
+    fn new(vault: Option<Arc<Vault>>, registered: Registered) -> Self {
+        let due = Instant::now() + vault.as_ref().map_or(NEVER, |vault| vault.due_in());
+        Self { vault, registered, due }
+    }
+
+    async fn due(&self) {
+        sleep_until(self.due).await;
+    }
+
+    async fn renew(&mut self, control: &mut AgentControl<Stream>) {
+        let next = match &self.vault {
+            None => NEVER,
+            Some(vault) => match vault.renew(control, &self.registered).await {
+                Ok(()) => vault.due_in(),
+                Err(error) => {
+                    tracing::warn!(%error, "the certificate was not renewed; trying again later");
+                    Vault::retry_in()
+                }
+            },
+        };
+        self.due = Instant::now() + next;
+    }
 }
 
 impl From<RequestError> for End {

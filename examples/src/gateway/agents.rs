@@ -28,6 +28,9 @@ use tokio_rustls::server::TlsStream;
 /// From being accepted until the credential was checked (W-17).
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long an agent may take to read what was said last.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// Notices that wait for one agent; more are dropped, and the session's own timers find out why it doesn't read.
 const MAX_WAITING_NOTICES: usize = 64;
 
@@ -60,12 +63,18 @@ impl Gatekeeper {
         let binding = exporter(&io)?;
         let (session, mut incoming, driver) = Builder::new(Role::Listener).build(io);
         tokio::spawn(driver);
+        let mut patience = LINGER;
         let served = match timeout(HANDSHAKE_DEADLINE, control_stream(&mut incoming)).await {
-            Ok(Ok(stream)) => self.admit(stream, binding, &session, incoming, address.ip()).await,
+            Ok(Ok(stream)) => {
+                self.admit(stream, binding, &session, incoming, address.ip(), &mut patience).await
+            }
             Ok(Err(error)) => Err(error),
             Err(elapsed) => Err(elapsed.into()),
         };
-        session.close(CloseCode::NONE, "");
+        // What was said last, a refusal perhaps, is to arrive, and running visits may come to their end.
+        session.drain(CloseCode::DRAINING, "");
+        let _ = timeout(patience, session.closed()).await;
+        session.close(CloseCode::DRAINING, "");
         served
     }
 
@@ -76,6 +85,7 @@ impl Gatekeeper {
         session: &Session,
         incoming: Incoming,
         address: IpAddr,
+        patience: &mut Duration,
     ) -> Result<(), BoxError> {
         let mut control = GatewayControl::accept(stream, Options::new(binding, random::octets()));
         let offer = control.hello().await?;
@@ -95,9 +105,11 @@ impl Gatekeeper {
         control.welcome(&authorised, settings).await?;
         let (notices, waiting) = mpsc::channel(MAX_WAITING_NOTICES);
         let owner = OwnerId::from_u128(u128::from(self.credential.id().nonce()));
-        let mut desk = Desk { keeper: self, owner, session, notices, grants: HashMap::new() };
+        let mut desk =
+            Desk { keeper: self, owner, session, notices, grants: HashMap::new(), patience: LINGER };
         let served = desk.serve(control, incoming, waiting).await;
         desk.close();
+        *patience = desk.patience;
         served
     }
 
@@ -141,6 +153,8 @@ struct Desk<'a> {
     notices: mpsc::Sender<Notice>,
     /// What this session was granted; bounded by the control machine's limit of registrations.
     grants: HashMap<RegistrationId, Grant>,
+    /// How long running visits may go on once the control stream has ended.
+    patience: Duration,
 }
 
 impl Desk<'_> {
@@ -156,7 +170,10 @@ impl Desk<'_> {
             tokio::select! {
                 event = control.next_event() => match event {
                     Ok(Event::Requested { number, request }) => self.answer(&mut control, number, request).await?,
-                    Ok(Event::Leaving { .. }) => self.close(),
+                    Ok(Event::Leaving { deadline }) => {
+                        self.patience = deadline.min(self.keeper.drain);
+                        self.close();
+                    }
                     Ok(_) => {}
                     Err(DriveError::Closed {}) => return Ok(()),
                     Err(error) => return Err(error.into()),
@@ -169,6 +186,7 @@ impl Desk<'_> {
                 },
                 () = draining.cancelled(), if !is_draining => {
                     is_draining = true;
+                    self.patience = self.keeper.drain;
                     control.notify(Notice::Drain(Drain::new(self.keeper.drain)))?;
                     self.session.drain(CloseCode::DRAINING, "");
                 }

@@ -54,7 +54,7 @@ pub(super) struct Hub {
     pub(super) public: Public,
     /// Cancelled once the gateway is asked to stop.
     pub(super) draining: CancellationToken,
-    /// Visits under way.
+    /// Visits and agents' sessions under way.
     pub(super) visits: TaskTracker,
 }
 

@@ -38,6 +38,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -50,6 +51,7 @@ pub struct Gateway {
     hub: Arc<Hub>,
     config: Config,
     addresses: Addresses,
+    admin: AbortHandle,
     server_name: String,
     anchor_pem: String,
     fresh_secret: Option<String>,
@@ -99,9 +101,9 @@ impl Gateway {
             failures: Mutex::new(HashMap::new()),
             drain: config.drain,
         });
-        listeners.serve(&hub, &keeper);
+        let admin = listeners.serve(&hub, &keeper);
         let anchor_pem = authority.certificate_pem();
-        Ok(Self { hub, config, addresses, server_name, anchor_pem, fresh_secret: state.fresh_secret })
+        Ok(Self { hub, config, addresses, admin, server_name, anchor_pem, fresh_secret: state.fresh_secret })
     }
 
     /// The connect secret, if this was the first start: it is shown this once.
@@ -149,13 +151,14 @@ impl Gateway {
         self.addresses.admin
     }
 
-    /// Drains: tells agents to reconnect elsewhere, takes no new visitors, and waits for the running visits, but not
-    /// longer than `patience`. Returns how many were still running then.
+    /// Drains: tells agents to reconnect elsewhere, takes no new visitors, and waits for the running visits and for the
+    /// agents to leave, but not longer than `patience`. Returns how many were still there then.
     pub async fn stop(self, patience: Duration) -> usize {
         self.hub.draining.cancel();
         self.hub.visits.close();
         // Either way the gateway ends; what is still running then is counted and cut off.
         let _ = tokio::time::timeout(patience, self.hub.visits.wait()).await;
+        self.admin.abort();
         self.hub.visits.len()
     }
 }
@@ -187,12 +190,14 @@ impl Listeners {
         })
     }
 
-    fn serve(self, hub: &Arc<Hub>, keeper: &Arc<Gatekeeper>) {
+    /// Starts serving; what comes back ends the last of it.
+    fn serve(self, hub: &Arc<Hub>, keeper: &Arc<Gatekeeper>) -> AbortHandle {
         let keeper = Arc::clone(keeper);
-        tokio::spawn(accept(self.agents, move |socket, address| Arc::clone(&keeper).serve(socket, address)));
-        tokio::spawn(visits(Arc::clone(hub), self.http, http::serve_plain));
-        tokio::spawn(visits(Arc::clone(hub), self.https, https::serve));
-        tokio::spawn(admin::serve(self.admin, hub.draining.clone()));
+        let agents = move |_, socket, address| Arc::clone(&keeper).serve(socket, address);
+        tokio::spawn(take_visits(Arc::clone(hub), self.agents, agents));
+        tokio::spawn(take_visits(Arc::clone(hub), self.http, http::serve_plain));
+        tokio::spawn(take_visits(Arc::clone(hub), self.https, https::serve));
+        tokio::spawn(admin::serve(self.admin, hub.draining.clone())).abort_handle()
     }
 }
 
@@ -202,8 +207,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, BoxError> {
         .map_err(|error| format!("{address} can't be listened on: {error}").into())
 }
 
-/// Takes visitors until the gateway drains, and counts those that are being served.
-async fn visits<S, F>(hub: Arc<Hub>, listener: TcpListener, serve: S)
+/// Takes visitors, or agents, until the gateway drains, and counts those that are being served.
+async fn take_visits<S, F>(hub: Arc<Hub>, listener: TcpListener, serve: S)
 where
     S: Fn(Arc<Hub>, TcpStream, SocketAddr) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,

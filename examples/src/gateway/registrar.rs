@@ -1,7 +1,7 @@
 //! What an agent may ask for once it is let in: a tunnel, and changes to it.
 
 use super::hub::{Facts, Hub, Link};
-use super::tcp;
+use super::{take_visits, tcp};
 use crate::random;
 use adit_errors::{Code, Refusal};
 use adit_mux::Session;
@@ -214,7 +214,7 @@ impl Registrar {
                 return Err(Refusal::new(Code::PORT_UNAVAILABLE, message));
             }
         };
-        let visitors = tokio::spawn(tcp::serve(Arc::clone(&self.hub), listener)).abort_handle();
+        let visitors = tokio::spawn(take_visits(Arc::clone(&self.hub), listener, tcp::serve)).abort_handle();
         let public = PublicPort { lease: lease.clone(), visitors };
         if let Some(tunnel) = self.books().tunnels.get_mut(name) {
             tunnel.port = Some(public);

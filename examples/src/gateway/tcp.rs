@@ -6,19 +6,13 @@ use adit_mux::{RelayOptions, relay};
 use adit_router::RouteKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-/// Takes visitors on one public port until it is dropped.
-pub(super) async fn serve(hub: Arc<Hub>, listener: TcpListener) {
-    super::accept(listener, |socket, address| {
-        let hub = Arc::clone(&hub);
-        async move {
-            if let Err(error) = visit(&hub, socket, address).await {
-                tracing::debug!(%error, "a TCP visitor was not served");
-            }
-        }
-    })
-    .await;
+/// Serves one connection that arrived on a public port.
+pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, address: SocketAddr) {
+    if let Err(error) = visit(&hub, socket, address).await {
+        tracing::debug!(%error, "a TCP visitor was not served");
+    }
 }
 
 /// TCP has no words for a refusal: a visitor who can't be served is reset.

@@ -1,0 +1,200 @@
+//! A gateway, agents and visitors for the tests, over real sockets and real TLS.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+
+use adit_examples::BoxError;
+use adit_examples::agent::{self, Event, Link, Secret, Tunnel, Upstream};
+use adit_examples::gateway::{Config, Gateway};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+/// How long any wait of a test may take before the test has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+static FOLDERS: AtomicU32 = AtomicU32::new(0);
+
+/// A folder of its own for each test, gone when dropped.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("adit-test-{}-{number}", std::process::id())))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A gateway with its folder and its secret.
+pub struct World {
+    pub gateway: Gateway,
+    pub secret: String,
+    pub folder: Folder,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        let folder = Folder::new();
+        let config = Config::on_loopback(folder.0.join("gateway"), (36_000, 36_099));
+        let gateway = Gateway::start(config).await.unwrap();
+        let secret = gateway.fresh_secret().unwrap().to_owned();
+        Self { gateway, secret, folder }
+    }
+
+    pub fn link(&self) -> Link {
+        Link {
+            gateway: self.gateway.agent_address().to_string(),
+            server_name: self.gateway.server_name().to_owned(),
+            ca: self.gateway.anchor_path(),
+            secret_file: None,
+            state: self.folder.0.join("agent"),
+            json: false,
+        }
+    }
+
+    pub fn agent(&self, tunnel: Tunnel) -> Agent {
+        Agent::start(tunnel, self.link(), &self.secret)
+    }
+
+    pub fn host(&self, name: &str) -> String {
+        format!("{name}.{}", self.gateway.zone())
+    }
+
+    pub async fn http(&self) -> TcpStream {
+        TcpStream::connect(self.gateway.http_address()).await.unwrap()
+    }
+
+    /// TLS with `sni`, which the certificate has to be for.
+    pub async fn https(&self, sni: &str) -> Result<TlsStream<TcpStream>, BoxError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.gateway.anchor_pem().as_bytes())?)?;
+        let mut config = ClientConfig::builder_with_provider(adit_examples::provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let socket = TcpStream::connect(self.gateway.https_address()).await?;
+        let name = ServerName::try_from(sni.to_owned())?;
+        Ok(TlsConnector::from(Arc::new(config)).connect(name, socket).await?)
+    }
+}
+
+/// A running agent, and what it reports.
+pub struct Agent {
+    pub events: mpsc::UnboundedReceiver<Event>,
+    pub stop: CancellationToken,
+    pub task: tokio::task::JoinHandle<bool>,
+}
+
+impl Agent {
+    pub fn start(tunnel: Tunnel, link: Link, secret: &str) -> Self {
+        let (report, events) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let secret: Secret = secret.parse().unwrap();
+        let task =
+            tokio::spawn(agent::run(agent::Config { tunnel, link }, secret, stop.clone(), move |event| {
+                let _ = report.send(event);
+            }));
+        Self { events, stop, task }
+    }
+
+    /// Waits for the event that `wanted` finds something in.
+    pub async fn event<R>(&mut self, mut wanted: impl FnMut(&Event) -> Option<R>) -> R {
+        let wait = async {
+            loop {
+                let event = self.events.recv().await.expect("the agent ended before the awaited event");
+                if let Some(found) = wanted(&event) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("the awaited event never came")
+    }
+
+    /// Waits until the tunnel is public; gives its addresses.
+    pub async fn serving(&mut self) -> Vec<String> {
+        self.event(|event| match event {
+            Event::Serving { addresses, .. } => Some(addresses.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits until the agent stops for good; gives the code and the next action.
+    pub async fn stopped(&mut self) -> (String, String) {
+        self.event(|event| match event {
+            Event::Stopped { code, next_action, .. } => Some((code.clone(), next_action.clone())),
+            _ => None,
+        })
+        .await
+    }
+}
+
+pub fn http_tunnel(upstream: SocketAddr, name: &str) -> Tunnel {
+    Tunnel::Http { upstream: Upstream::from(upstream), name: Some(name.to_owned()) }
+}
+
+pub fn tls_tunnel(upstream: SocketAddr, name: &str) -> Tunnel {
+    Tunnel::Tls { upstream: Upstream::from(upstream), name: Some(name.to_owned()) }
+}
+
+/// An upstream that answers every request with its own name, and counts the connections that reach it.
+pub struct Greeter {
+    pub address: SocketAddr,
+    pub visits: Arc<AtomicUsize>,
+}
+
+impl Greeter {
+    pub async fn start(name: &'static str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (address, visits) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&visits);
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    let mut head = [0; 4096];
+                    // One read is enough for the small requests of these tests.
+                    let _ = socket.read(&mut head).await;
+                    let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+                    let _ = socket.write_all(reply.as_bytes()).await;
+                    let _ = socket.shutdown().await;
+                });
+            }
+        });
+        Self { address, visits }
+    }
+
+    pub fn count(&self) -> usize {
+        self.visits.load(Ordering::SeqCst)
+    }
+}
+
+/// Sends raw octets and reads until the other side closes.
+pub async fn raw(io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, octets: &[u8]) -> String {
+    let mut io = io;
+    io.write_all(octets).await.unwrap();
+    let mut reply = Vec::new();
+    tokio::time::timeout(PATIENCE, io.read_to_end(&mut reply)).await.expect("no end of the answer").unwrap();
+    String::from_utf8(reply).unwrap()
+}
+
+/// A GET that asks for the connection to be closed behind it.
+pub fn get(host: &str) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").into_bytes()
+}
