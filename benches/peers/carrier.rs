@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -43,11 +44,13 @@ pub(crate) struct Calls {
     writes: AtomicU64,
 }
 
-/// A TCP socket that counts its calls.
-pub(crate) struct Socket {
-    tcp: TcpStream,
+/// A TCP socket, or one half of it, that counts its calls.
+pub(crate) struct Counted<T> {
+    io: T,
     calls: Arc<Calls>,
 }
+
+pub(crate) type Socket = Counted<TcpStream>;
 
 impl Network {
     pub(crate) async fn new(link: Option<LinkProfile>) -> io::Result<Self> {
@@ -90,7 +93,16 @@ impl Network {
 
     fn socket(&self, tcp: TcpStream) -> io::Result<Socket> {
         tcp.set_nodelay(true)?;
-        Ok(Socket { tcp, calls: self.calls() })
+        Ok(Counted { io: tcp, calls: self.calls() })
+    }
+}
+
+impl Socket {
+    /// The two halves, without a lock between them.
+    pub(crate) fn into_split(self) -> (Counted<OwnedReadHalf>, Counted<OwnedWriteHalf>) {
+        let (reader, writer) = self.io.into_split();
+        let calls = Arc::clone(&self.calls);
+        (Counted { io: reader, calls: self.calls }, Counted { io: writer, calls })
     }
 }
 
@@ -195,21 +207,21 @@ impl AsyncWrite for Carrier {
     }
 }
 
-impl AsyncRead for Socket {
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let answer = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        let answer = Pin::new(&mut self.io).poll_read(cx, buf);
         count(&self.calls.reads, answer.is_ready());
         answer
     }
 }
 
-impl AsyncWrite for Socket {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let answer = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        let answer = Pin::new(&mut self.io).poll_write(cx, buf);
         count(&self.calls.writes, answer.is_ready());
         answer
     }
@@ -219,21 +231,21 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let answer = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        let answer = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         count(&self.calls.writes, answer.is_ready());
         answer
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

@@ -104,7 +104,13 @@ impl Phase {
 /// Rate, median and 99th percentile of what took `nanoseconds` each.
 pub(crate) fn latency_outcome(mut nanoseconds: Vec<u64>, interval: &Interval) -> Outcome {
     let count = float(u64::try_from(nanoseconds.len()).unwrap_or(u64::MAX));
-    Outcome::default()
+    let outcome = match interval.writes {
+        0 => Outcome::default(),
+        _ => Outcome::default()
+            .with("writes", float(interval.writes) / count)
+            .with("reads", float(interval.reads) / count),
+    };
+    outcome
         .with("per_s", count / interval.seconds)
         .with("cpu_us", interval.cpu_seconds * 1e6 / count)
         .with_some("p50_us", microseconds(&mut nanoseconds, 500))

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Acceptor, BoxStream, Contestant, Later, MANY, Opener, Session, Stream, boxed, ended};
-use crate::peers::carrier::{Network, Security};
+use crate::peers::carrier::{Carrier, Network, Security};
 
 pub(crate) const ADIT: Contestant = Contestant {
     name: "adit",
@@ -66,12 +66,22 @@ async fn connect(
 ) -> io::Result<Session> {
     let (near, far) = network.pair(security).await?;
     let config = config.max_peer_streams(100_000).opens_per_second(10_000_000);
-    let (session, _, driver) = Builder::new(Role::Dialler).config(config.clone()).build(near);
-    tokio::spawn(driver);
+    let (session, _) = start(Builder::new(Role::Dialler).config(config.clone()), near);
     let opener = Arc::new(Dialler { session, in_chunks });
-    let (session, incoming, driver) = Builder::new(Role::Listener).config(config).build(far);
-    tokio::spawn(driver);
+    let (session, incoming) = start(Builder::new(Role::Listener).config(config), far);
     Ok(Session { opener, acceptor: Box::new(Listener { incoming, _session: session, in_chunks }) })
+}
+
+fn start(builder: Builder, carrier: Carrier) -> (adit_mux::Session, Incoming) {
+    let (session, incoming, driver) = match carrier {
+        Carrier::Tcp(socket) => {
+            let (reader, writer) = socket.into_split();
+            builder.build_split(reader, writer)
+        }
+        Carrier::Tls(_) | Carrier::Link(_) => builder.build(carrier),
+    };
+    tokio::spawn(driver);
+    (session, incoming)
 }
 
 impl Opener for Dialler {

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use adit_benches::{float, jain_index};
 use allocation_counter::measure;
+use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
+use super::flows::{Pair, pairs};
 use super::{Column, Flows, Scenario, compared, figure, plain};
 use crate::peers::child::Bench;
 use crate::peers::measure::MIB;
@@ -87,7 +89,15 @@ fn bulk_after(bench: &Bench, warm_up: Duration, streams: usize, write_size: usiz
 fn tiny(bench: &Bench) -> io::Result<Outcome> {
     bench.block_on(async {
         let mut session = bench.connect().await?;
-        let flows = Flows::bulk(&mut session, 1, 64).await?;
+        let mut flows = Flows::default();
+        for Pair { mut near, far } in pairs(&mut session, 1).await? {
+            flows.spawn_sink(far);
+            flows.spawn(async move {
+                loop {
+                    near.write_all(&[0x5a; 64]).await?;
+                }
+            });
+        }
         sleep(bench.warm_up).await;
         let interval = bench.observe(&flows).await?;
         let writes = float(interval.total_bytes()) / 64.0;

@@ -23,6 +23,9 @@ pub(crate) struct Flows {
     failure: Arc<Failure>,
 }
 
+/// Where a reader counts its bytes.
+pub(crate) struct Received(Arc<AtomicU64>);
+
 /// The first error of any task.
 #[derive(Default)]
 pub(crate) struct Failure(Mutex<Option<String>>);
@@ -40,19 +43,25 @@ impl Flows {
 
     /// Reads all that arrives, and counts it.
     pub(crate) fn spawn_sink(&mut self, mut stream: BoxStream) {
-        let received = Arc::new(AtomicU64::new(0));
-        self.received.push(Arc::clone(&received));
-        self.spawn(async move {
+        self.spawn_counted(move |received| async move {
             let mut scratch = vec![0; 64 * 1024];
             loop {
                 match poll_fn(|cx| stream.poll_read_chunk(cx, &mut scratch)).await? {
                     0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    length => {
-                        received.fetch_add(u64::try_from(length).unwrap_or(u64::MAX), Ordering::Relaxed)
-                    }
-                };
+                    length => received.add(length),
+                }
             }
         });
+    }
+
+    /// A reader whose bytes count.
+    pub(crate) fn spawn_counted<F>(&mut self, reader: impl FnOnce(Received) -> F)
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let received = Arc::new(AtomicU64::new(0));
+        self.received.push(Arc::clone(&received));
+        self.spawn(reader(Received(received)));
     }
 
     /// Writes without end.
@@ -99,6 +108,12 @@ impl Flows {
             Some(failure) => Err(io::Error::other(failure)),
             None => Ok(()),
         }
+    }
+}
+
+impl Received {
+    pub(crate) fn add(&self, bytes: usize) {
+        self.0.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 

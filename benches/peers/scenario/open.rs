@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::flows::{Flows, MESSAGE};
 use super::ping::Latencies;
-use super::{Column, Scenario, compared, plain};
+use super::{Column, Scenario, compared, figure, plain};
 use crate::peers::child::Bench;
 use crate::peers::contestant::{Acceptor, BoxStream, Opener};
 use crate::peers::measure::{Phase, latency_outcome, nanoseconds};
@@ -83,4 +83,6 @@ const COLUMNS: &[Column] = &[
     compared("p50_us", "p50 µs", 1),
     compared("p99_us", "p99 µs", 1),
     compared("cpu_us", "CPU µs each", 1),
+    figure("writes", "writes each", 2),
+    figure("reads", "reads each", 2),
 ];

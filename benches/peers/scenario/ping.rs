@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
 use super::flows::{Flows, MESSAGE, pairs};
-use super::{Column, Scenario, compared, plain};
+use super::{Column, Scenario, compared, figure, plain};
 use crate::peers::child::Bench;
 use crate::peers::contestant::BoxStream;
 use crate::peers::measure::{Phase, latency_outcome, nanoseconds};
@@ -18,7 +18,7 @@ pub(crate) const ONE: Scenario =
     plain("ping1", "64 bytes there and back on one stream", COLUMNS, |bench| ping(bench, 1));
 
 pub(crate) const MANY: Scenario =
-    plain("ping256", "the same on 256 streams at once", COLUMNS, |bench| ping(bench, 256));
+    plain("ping256", "the same on 256 streams at once", RATE_FIRST, |bench| ping(bench, 256));
 
 /// Latencies from many tasks.
 #[derive(Clone, Default)]
@@ -74,9 +74,20 @@ impl Latencies {
     }
 }
 
+const RATE_FIRST: &[Column] = &[
+    compared("per_s", "round trips/s", 0),
+    compared("cpu_us", "CPU µs each", 1),
+    compared("p50_us", "p50 µs", 1),
+    compared("p99_us", "p99 µs", 1),
+    figure("writes", "writes each", 2),
+    figure("reads", "reads each", 2),
+];
+
 const COLUMNS: &[Column] = &[
     compared("p50_us", "p50 µs", 1),
     compared("p99_us", "p99 µs", 1),
     compared("per_s", "round trips/s", 0),
     compared("cpu_us", "CPU µs each", 1),
+    figure("writes", "writes each", 2),
+    figure("reads", "reads each", 2),
 ];
