@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p adit-benches --bench router` first prints a table: every row measured in this run, on the same hosts in
 //! the same order, without and with 1,000 registrations a second on another thread. Criterion's figures follow.
-#![allow(missing_docs, reason = "a benchmark")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 #![allow(clippy::as_conversions, reason = "counts and nanoseconds, for people")]
 
 use std::collections::HashMap;
