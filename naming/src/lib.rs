@@ -73,3 +73,7 @@ pub use endpoint::{ConnectionString, Endpoint, EndpointError, Scheme, Service};
 #[cfg(feature = "errors")]
 #[cfg_attr(docsrs, doc(cfg(feature = "errors")))]
 mod refusal;
+
+#[cfg(doc)]
+#[doc = include_str!("../DESIGN.md")]
+pub mod design {}

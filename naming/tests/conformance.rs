@@ -1,5 +1,6 @@
 //! The suite for stores passes on ours, and notices stores that break what it is about.
-#![cfg(feature = "conformance")]
+#![cfg(all(feature = "conformance", feature = "std"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -2,6 +2,7 @@
 //!
 //! `ADIT_DATA` names a folder with `naming/boulder_names.json`, `naming/IdnaTestV2.txt` and the Punycode tests; without it
 //! those parts are skipped, and say so.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::{fs, path::PathBuf};
 

@@ -1,4 +1,5 @@
 //! The vectors in `vectors/` hold here, and together they break every rule.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -1,6 +1,6 @@
-use alloc::{format, vec::Vec};
+use alloc::vec::Vec;
 use core::time::Duration;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use proptest::prelude::*;
 
@@ -201,9 +201,10 @@ fn a_store_that_always_loses_is_reported() {
     assert_eq!(registry.claim(name("my-app"), ALICE, NOW), Err(RegistryError::Contended {}));
 }
 
+#[cfg(feature = "std")]
 #[test]
 fn the_shared_store_survives_a_panic_elsewhere() {
-    let store = Arc::new(Mutex::new(MemoryStore::new()));
+    let store = std::sync::Arc::new(Mutex::new(MemoryStore::new()));
     let held = store.clone();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _guard = held.lock().unwrap();
@@ -211,7 +212,7 @@ fn the_shared_store_survives_a_panic_elsewhere() {
     }));
     assert!(panicked.is_err());
     let result = store.load(name("my-app"));
-    assert!(matches!(result, Ok(None)), "{}", format!("{result:?}"));
+    assert!(matches!(result, Ok(None)), "{result:?}");
 }
 
 #[derive(Clone, Debug)]
