@@ -145,3 +145,39 @@ where
         text.parse().map_err(E::custom)
     }
 }
+
+#[cfg(all(test, feature = "serde"))]
+mod tests {
+    use crate::{
+        AgentHandle, CustomDomain, Description, DisplayName, Endpoint, Label, ShareName, TunnelName,
+    };
+
+    #[test]
+    fn texts_are_strings_in_json_and_are_checked_on_the_way_in() {
+        macro_rules! check {
+            ($($type:ty: $good:literal, $bad:literal;)+) => {
+                $(
+                    let value: $type = serde_json::from_str($good).unwrap();
+                    assert_eq!(serde_json::to_string(&value).unwrap(), $good);
+                    assert!(serde_json::from_str::<$type>($bad).is_err());
+                    assert!(serde_json::from_str::<$type>("3000").is_err());
+                )+
+            };
+        }
+        check! {
+            TunnelName: "\"my-app\"", "\"My-App\"";
+            AgentHandle: "\"scout\"", "\"@scout\"";
+            Label: "\"a\"", "\"a.b\"";
+            CustomDomain: "\"shop.example\"", "\"shop\"";
+            DisplayName: "\"Café\"", "\"\"";
+            ShareName: "\"Demo\"", "\"\"";
+            Description: "\"a\\nb\"", "\"a\\u0000b\"";
+            Endpoint: "\"https://my-app.tunnel.example\"", "\"my-app\"";
+        }
+        let error = serde_json::from_str::<TunnelName>("\"My-App\"").unwrap_err();
+        assert!(
+            error.is_data()
+                && alloc::string::ToString::to_string(&error).contains("capital letter at byte 0")
+        );
+    }
+}
