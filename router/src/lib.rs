@@ -31,3 +31,12 @@ pub use request::{
     Admitted, CookieScope, GateError, HeldBack, PathView, Reaction, RequestGate, ResponseError, Visitor,
     prepare_request, prepare_response,
 };
+
+#[cfg(feature = "webhook")]
+mod webhook;
+#[cfg(feature = "webhook")]
+#[cfg_attr(docsrs, doc(cfg(feature = "webhook")))]
+pub use webhook::{
+    Received, Receiver, SecretError, SignatureEncoding, Validator, ValidatorError, WebhookError,
+    WebhookSecret,
+};
