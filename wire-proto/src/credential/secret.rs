@@ -208,6 +208,20 @@ mod tests {
     }
 
     #[test]
+    fn w30_secrets_are_kept_in_memory_that_is_wiped_and_panics_show_none() {
+        fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        let credential = canary();
+        is_wiped(&credential.secret);
+        is_wiped(&credential.reveal());
+        assert!(std::mem::needs_drop::<Credential>() && std::mem::needs_drop::<Verifier>());
+        let text = credential.reveal();
+        let panic = std::panic::catch_unwind(|| panic!("{:?} {:?}", canary(), canary().verifier()));
+        let said = panic.unwrap_err();
+        let said = said.downcast_ref::<String>().unwrap();
+        assert!(!said.contains(&text[21..30]) && !said.contains("197"), "{said}");
+    }
+
+    #[test]
     fn w29_no_secret_in_debug_or_in_errors() {
         let credential = canary();
         let text = credential.reveal();
