@@ -8,6 +8,7 @@ pub mod naming;
 pub mod quic;
 pub mod router;
 pub mod tls_modes;
+pub mod wire;
 
 /// A fuzz body: panics if, and only if, its property is broken.
 pub type Body = fn(&[u8]);
@@ -27,6 +28,14 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("router_ports", router::router_ports),
     ("client_hello", tls_modes::client_hello),
     ("csr", tls_modes::csr),
+    ("wire_frame", wire::wire_frame),
+    ("wire_hello", wire::wire_hello),
+    ("wire_control_message", wire::wire_control_message),
+    ("wire_stream_head", wire::wire_stream_head),
+    ("wire_datagram", wire::wire_datagram),
+    ("wire_credential", wire::wire_credential),
+    ("wire_session", wire::wire_session),
+    ("wire_script", wire::wire_script),
 ];
 
 /// The `main` of a target that was built without libFuzzer: runs `body` once for each file named on the command line.

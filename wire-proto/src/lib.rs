@@ -39,3 +39,8 @@ mod table;
 
 #[cfg(feature = "arbitrary")]
 mod arbitrary;
+
+/// `FUZZING.md`, so that its program is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../FUZZING.md")]
+struct Fuzzing;

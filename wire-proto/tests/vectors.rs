@@ -1,7 +1,13 @@
 //! The vectors in `vectors/*.json`: made here, kept in the tree, and run from there.
 //!
 //! With `ADIT_REGENERATE=1` in the environment the files are written anew.
-#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test"
+)]
 
 use adit_errors::{Refusal, RequestId};
 use adit_wire_proto::control::*;

@@ -1,0 +1,3 @@
+//! Credentials as text.
+#![cfg_attr(fuzzing, no_main)]
+adit_fuzz::target!(adit_fuzz::wire::wire_credential);

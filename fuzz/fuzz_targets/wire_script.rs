@@ -1,0 +1,3 @@
+//! Frames in any order.
+#![cfg_attr(fuzzing, no_main)]
+adit_fuzz::target!(adit_fuzz::wire::wire_script);

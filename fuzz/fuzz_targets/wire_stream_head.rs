@@ -1,0 +1,3 @@
+//! Stream heads.
+#![cfg_attr(fuzzing, no_main)]
+adit_fuzz::target!(adit_fuzz::wire::wire_stream_head);
