@@ -71,12 +71,11 @@ async fn run_gateway(
         if let gateway::Event::Requested { number, request: Request::Register(register) } =
             control.next_event().await?
         {
-            match register.claim {
-                Claim::Name(name) if name == "taken" => {
-                    let refusal = Refusal::new(Code::SUBDOMAIN_TAKEN, "the name is taken");
-                    control.refuse_request(number, refusal.with_request_id(RequestId::from_random(1)))?;
-                }
-                claim => control.answer(number, grant(&claim))?,
+            if register.claim == Claim::Name("taken".into()) {
+                let refusal = Refusal::new(Code::SUBDOMAIN_TAKEN, "the name is taken");
+                control.refuse_request(number, refusal.with_request_id(RequestId::from_random(1)))?;
+            } else {
+                control.answer(number, grant(&register.claim))?;
             }
         }
     }
