@@ -5,6 +5,7 @@
 
 pub mod errors;
 pub mod naming;
+pub mod proxy_protocol;
 pub mod quic;
 pub mod router;
 pub mod tls_modes;
@@ -22,6 +23,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("host", naming::host),
     ("endpoint", naming::endpoint),
     ("key_label", naming::key_label),
+    ("proxy_protocol", proxy_protocol::proxy_protocol),
     ("quic_initial", quic::quic_initial),
     ("router_gate", router::router_gate),
     ("router_lookup", router::router_lookup),

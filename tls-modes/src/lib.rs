@@ -63,6 +63,14 @@ pub use quic::{
     QuicLimits, QuicVerdict, QuicVersion, Reply,
 };
 
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
+#[cfg(feature = "proxy-protocol")]
+pub use proxy_protocol::{
+    ProxyError, ProxyHeader, ProxyLimits, ProxyRead, ProxyReader, ProxyVersion, SourceNetwork,
+    SourceNetworkError, TrustedSources,
+};
+
 /// The TLS library whose types stand in this crate's API, in the version that it was built with.
 #[cfg(any(feature = "edge", feature = "csr", feature = "agent", feature = "quic"))]
 pub use rustls;

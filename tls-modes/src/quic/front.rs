@@ -32,25 +32,23 @@ use crate::AlertDescription;
 /// ```no_run
 /// use adit_tls_modes::{AlertDescription, QuicCrypto, QuicFront, QuicLimits, QuicVerdict};
 ///
-/// let crypto = QuicCrypto::new(&rustls::crypto::ring::default_provider())?;
-/// let mut front = QuicFront::new(crypto, QuicLimits::new());
-/// # let (now, peer, datagram) = (std::time::Instant::now(), "192.0.2.1:4433".parse()?, [0; 1200]);
-/// # fn forward(_: &str, _: &[u8]) {}
+/// # fn forward(_: &'static str, _: &[u8]) {}
 /// # fn reply(_: &[u8]) {}
 /// # fn find(_: Option<&str>) -> Option<&'static str> { None }
+/// # let (now, peer, datagram) = (std::time::Instant::now(), "192.0.2.1:4433".parse()?, [0; 1200]);
+/// let crypto = QuicCrypto::new(&rustls::crypto::ring::default_provider())?;
+/// let mut front: QuicFront<&'static str> = QuicFront::new(crypto, QuicLimits::new());
+///
 /// match front.receive(now, peer, &datagram) {
 ///     QuicVerdict::Forward { route, .. } => forward(route, &datagram),
 ///     QuicVerdict::Hello { connection, hello, .. } => {
-///         match find(hello.client_hello().server_name().map(|name| name.as_str())) {
-///             Some(route) => {
-///                 for held in front.admit(now, &connection, route).into_iter().flat_map(|flow| flow.into_held()) {
-///                     forward(route, held.datagram());
-///                 }
-///             }
-///             None => {
-///                 let answer = front.refuse(&connection, AlertDescription::UNRECOGNIZED_NAME);
-///                 answer.as_deref().into_iter().for_each(reply);
-///             }
+///         let name = hello.client_hello().server_name().map(|name| name.as_str());
+///         if let Some(route) = find(name) {
+///             let admitted = front.admit(now, &connection, route);
+///             let held = admitted.into_iter().flat_map(|admitted| admitted.into_held());
+///             held.for_each(|held| forward(route, held.datagram()));
+///         } else if let Some(answer) = front.refuse(&connection, AlertDescription::UNRECOGNIZED_NAME) {
+///             reply(&answer);
 ///         }
 ///     }
 ///     QuicVerdict::Reply(answer) | QuicVerdict::Refused { answer: Some(answer), .. } => reply(&answer),

@@ -135,8 +135,9 @@ mod tests {
     fn pieces_merge_over_page_borders() {
         let message: Vec<u8> = (0..=255).cycle().take(1000).collect();
         let mut stream = CryptoStream::new(65_535);
-        for start in [300, 900, 0, 600] {
-            stream.insert(start, &message[start as usize..(start as usize + 300).min(1000)]).unwrap();
+        for start in [300_u16, 900, 0, 600] {
+            let piece = &message[start.into()..1000.min(usize::from(start) + 300)];
+            stream.insert(start.into(), piece).unwrap();
         }
         assert_eq!(stream.contiguous_bytes(), 1000);
         assert_eq!(stream.read(0..1000), message);
