@@ -101,11 +101,11 @@ fn try_parse(stream: &[u8]) -> Option<usize> {
         return None;
     };
     let (_, extensions) = parse_tls_extensions(hello.ext?).ok()?;
-    extensions.iter().find_map(|extension| match extension {
-        TlsExtension::SNI(names) => {
-            names.iter().find(|(kind, _)| *kind == SNIType::HostName).map(|(_, name)| name.len())
-        }
-        _ => None,
+    extensions.iter().find_map(|extension| {
+        let TlsExtension::SNI(names) = extension else {
+            return None;
+        };
+        names.iter().find(|(kind, _)| *kind == SNIType::HostName).map(|(_, name)| name.len())
     })
 }
 
