@@ -1,9 +1,12 @@
 //! `tokio-yamux`: fixed windows, frames batched in the codec's buffer.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_util::StreamExt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio_yamux::{Config, Control, Session as Yamux, StreamHandle};
 
@@ -28,6 +31,9 @@ pub(crate) const LARGE: Contestant = Contestant {
 };
 
 struct Controls(Control);
+
+/// A stream learns of credit only while it's read: without this, one that is only written stops for good.
+struct ReadsWhileWriting(StreamHandle);
 
 struct Accepted {
     streams: mpsc::UnboundedReceiver<StreamHandle>,
@@ -62,15 +68,47 @@ impl Opener for Controls {
         let mut control = self.0.clone();
         Box::pin(async move {
             let stream = control.open_stream().await.map_err(io::Error::other)?;
-            Ok(boxed(stream))
+            Ok(boxed(ReadsWhileWriting(stream)))
         })
     }
 }
 
 impl Acceptor for Accepted {
     fn accept(&mut self) -> Later<'_, io::Result<BoxStream>> {
-        Box::pin(async { Ok(boxed(self.streams.recv().await.ok_or_else(ended)?)) })
+        Box::pin(async { Ok(boxed(ReadsWhileWriting(self.streams.recv().await.ok_or_else(ended)?))) })
     }
 }
 
-impl Stream for StreamHandle {}
+impl AsyncRead for ReadsWhileWriting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ReadsWhileWriting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.0).poll_write(cx, buf);
+        if written.is_ready() {
+            return written;
+        }
+        // Reads nothing, but takes frames in and registers for more of them.
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.0).poll_read(cx, &mut ReadBuf::new(&mut [])) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl Stream for ReadsWhileWriting {}
