@@ -1,0 +1,98 @@
+//! Instructions per operation, counted by callgrind: where time is noise, these repeat.
+//!
+//! `cargo bench -p adit-benches --bench instructions` (needs `valgrind`)
+//!
+//! Each operation runs in a process of its own, once a thousand and once three thousand times; the difference leaves
+//! out everything that happens once.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
+
+use adit_errors::{Code, Refusal, Reply, RequestId};
+use adit_naming::keys::{KeyRing, RingKey, TunnelId};
+use adit_naming::{Host, HostSource, TunnelNameRef, Zone, Zones};
+use adit_wire_proto::frame::{FrameHeader, FrameKind};
+use std::hint::black_box;
+use std::process::Command;
+
+/// An operation by name, and what runs it so many times.
+type Operation = (&'static str, fn(u32));
+
+const OPERATIONS: &[Operation] = &[
+    ("name: parse 6 octets", |times| repeat(times, || TunnelNameRef::parse(black_box("my-app")))),
+    ("name: parse 18 octets", |times| {
+        repeat(times, || TunnelNameRef::parse(black_box("quiet-heron-7kx2mp")))
+    }),
+    ("host: to destination, plain name", |times| destination(times, b"my-app.tunnel.example")),
+    ("host: to destination, capitals and port", |times| destination(times, b"My-App.Tunnel.Example:443")),
+    ("host: to destination, custom domain", |times| destination(times, b"shop.customer.test")),
+    ("key: seal", |times| {
+        let ring = ring();
+        repeat(times, || ring.seal(TunnelId::from_u128(black_box(42))));
+    }),
+    ("key: open", |times| {
+        let ring = ring();
+        let key = ring.seal(TunnelId::from_u128(42));
+        repeat(times, || ring.open(black_box(key.label())));
+    }),
+    ("envelope: write", |times| {
+        let envelope = Refusal::from(Code::RATE_LIMITED).with_request_id(RequestId::from_random(7));
+        repeat(times, || envelope.to_json());
+    }),
+    ("envelope: read", |times| {
+        let body = Refusal::from(Code::RATE_LIMITED).with_request_id(RequestId::from_random(7)).to_json();
+        repeat(times, || Reply::parse(429, black_box(&body)));
+    }),
+    ("frame: decode a header", |times| {
+        let octets = FrameHeader::new(FrameKind::DATA, 0, 16_376, 7).encode();
+        repeat(times, || FrameHeader::decode(black_box(octets)));
+    }),
+];
+
+fn main() {
+    match std::env::var("ADIT_INSTRUCTIONS") {
+        Ok(wanted) => {
+            let (name, times) = wanted.rsplit_once('@').unwrap();
+            let (_, run) = OPERATIONS.iter().find(|(operation, _)| *operation == name).unwrap();
+            run(times.parse().unwrap());
+        }
+        Err(_) if Command::new("valgrind").arg("--version").output().is_err() => {
+            println!("skipped: valgrind is not installed");
+        }
+        Err(_) => {
+            println!("{:<42} {:>12}", "operation", "instructions");
+            for (name, _) in OPERATIONS {
+                let each = (counted(name, 3000) - counted(name, 1000)) / 2000;
+                println!("{name:<42} {each:>12}");
+            }
+        }
+    }
+}
+
+fn counted(name: &str, times: u32) -> u64 {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(std::env::current_exe().unwrap())
+        .env("ADIT_INSTRUCTIONS", format!("{name}@{times}"))
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (_, count) = log.rsplit_once("Collected : ").unwrap_or_else(|| panic!("valgrind said: {log}"));
+    count.lines().next().unwrap().trim().parse().unwrap()
+}
+
+fn repeat<R>(times: u32, operation: impl Fn() -> R) {
+    for _ in 0..times {
+        black_box(operation());
+    }
+}
+
+fn destination(times: u32, host: &'static [u8]) {
+    let zones = Zones::new([Zone::parse("tunnel.example").unwrap()]).unwrap();
+    repeat(times, || {
+        let host = Host::parse(black_box(host), HostSource::Header).unwrap();
+        black_box(zones.classify(&host));
+    });
+}
+
+fn ring() -> KeyRing {
+    KeyRing::new(RingKey::new(0, [7; 32]).unwrap())
+}
