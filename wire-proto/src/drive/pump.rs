@@ -108,8 +108,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, M: Machine> Pump<S, M> {
                     Poll::Pending
                 };
             }
-            if let Some(event) = self.machine.receive(now(), &mut self.input)? {
-                return Poll::Ready(Ok(event));
+            match self.machine.receive(now(), &mut self.input) {
+                Ok(Some(event)) => return Poll::Ready(Ok(event)),
+                Ok(None) => {}
+                Err(error) => {
+                    // What explains the end to the peer goes out if there is room for it; nobody waits.
+                    let _ = self.poll_write(cx);
+                    return Poll::Ready(Err(error.into()));
+                }
             }
             // Taking messages may have made output, for which room is to be asked before we wait.
             if is_written && !self.poll_write(cx)?.is_ready() {

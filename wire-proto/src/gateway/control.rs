@@ -143,14 +143,17 @@ impl Control {
     /// the verdict that is awaited, or carry away the output.
     ///
     /// # Errors
-    /// [`ControlError`]: the stream has ended; end the session with its code.
+    /// [`ControlError`]: the stream has ended; end the session with its code. A hello of another version, or with the
+    /// wrong binding, also leaves a refusal in the output, so that the agent can tell its owner why.
     pub fn receive(&mut self, now: Instant, input: &mut BytesMut) -> Result<Option<Event>, ControlError> {
         if matches!(self.phase, Phase::Ended) {
             return Err(ControlError::Ended);
         }
+        let is_greeting = matches!(self.phase, Phase::AwaitingHello);
         let result = self.receive_some(now, input);
-        if result.is_err() {
+        if let Err(error) = &result {
             self.phase = Phase::Ended;
+            self.output.extend(farewell(error).filter(|_| is_greeting));
         }
         result
     }
@@ -435,6 +438,22 @@ impl Control {
     }
 }
 
+/// What an agent is told whose hello can't be taken up at all.
+fn farewell(error: &ControlError) -> Option<Bytes> {
+    let refusal = match error {
+        ControlError::Version => Refusal::new(Code::UNSUPPORTED_VERSION, "no version in common"),
+        ControlError::Proof => Refusal::new(Code::AUTH_FAILED, "the credential was not accepted"),
+        ControlError::Message { .. }
+        | ControlError::Unexpected { .. }
+        | ControlError::Excessive
+        | ControlError::Timeout { .. }
+        | ControlError::DrainOver
+        | ControlError::Ended => return None,
+    };
+    let refusal = refusal.with_request_id(RequestId::parse("control-hello").ok()?);
+    GatewayMessage::Refused { number: None, refusal }.encode().ok()
+}
+
 /// The id is made from the number alone: the machine rolls no dice, and the agent knows which request it was.
 fn unsupported(number: RequestNumber) -> Result<Envelope, ControlError> {
     let id = RequestId::parse(&format!("control-{number}"));
@@ -545,6 +564,16 @@ mod tests {
         let (mut control, now) = reach("awaiting hello");
         assert_eq!(receive(&mut control, now, &request(1)), Err(CloseCode::UNEXPECTED));
         assert!(control.check([Some(&credential().verifier()), None]).is_err());
+    }
+
+    #[test]
+    fn w16_an_agent_of_another_version_is_told_to_upgrade() {
+        let (mut control, now) = reach("awaiting hello");
+        assert_eq!((EVENTS[1].1)(&mut control, now), Err(CloseCode::UNSUPPORTED_VERSION));
+        let sent = GatewayMessage::decode(control.poll_output().unwrap().slice(4..)).unwrap();
+        let GatewayMessage::Refused { number: None, refusal } = sent else { panic!("{sent:?}") };
+        assert_eq!(refusal.code(), &Code::UNSUPPORTED_VERSION);
+        assert!(control.is_ended() && control.poll_output().is_none());
     }
 
     #[test]
