@@ -43,11 +43,12 @@ impl FrameHeader {
     ///
     /// # Errors
     /// A [`FrameError`]: the session is to be closed, and nothing is to be reserved for the body.
+    #[inline]
     pub fn decode(octets: [u8; HEADER_BYTES]) -> Result<Self, FrameError> {
         let [kind, flags, l0, l1, i0, i1, i2, i3] = octets;
         let kind = FrameKind::from_u8(kind);
         let (length, id) = (u16::from_be_bytes([l0, l1]), u32::from_be_bytes([i0, i1, i2, i3]));
-        let Some((scope, lengths)) = kind.rule() else {
+        let Some((scope, least, limit)) = kind.rule() else {
             if kind.is_skippable() {
                 return Ok(Self { kind, flags: 0, length, id });
             }
@@ -56,14 +57,14 @@ impl FrameHeader {
         if (scope == Scope::Session && id != 0) || (scope == Scope::Stream && id == 0) {
             return Err(FrameError::WrongId { kind, id });
         }
-        if length < *lengths.start() {
-            return Err(FrameError::TooShort { kind, length, least: *lengths.start() });
+        if length < least {
+            return Err(FrameError::TooShort { kind, length, least });
         }
-        if length > *lengths.end() && lengths.start() == lengths.end() {
-            return Err(FrameError::Trailing { kind, length, exact: *lengths.end() });
+        if length > limit && least == limit {
+            return Err(FrameError::Trailing { kind, length, exact: limit });
         }
-        if length > *lengths.end() {
-            return Err(FrameError::TooLarge { kind, length, limit: *lengths.end() });
+        if length > limit {
+            return Err(FrameError::TooLarge { kind, length, limit });
         }
         let flags = flags & kind.flags();
         if kind == FrameKind::DATA && length == 0 && flags & Self::FIN == 0 {

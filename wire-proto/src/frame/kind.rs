@@ -1,7 +1,6 @@
 //! All frame kinds, in one place, with what a header alone can prove wrong.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 
 /// The longest stream head that an OPEN may carry, in octets.
 pub const MAX_HEAD_BYTES: u16 = 4096;
@@ -100,22 +99,22 @@ impl FrameKind {
         Self::NAMED.iter().find(|(kind, _)| *kind == self).map(|(_, name)| *name)
     }
 
-    /// The ids and body lengths that this kind allows; `None` if this version doesn't know it.
-    pub(super) const fn rule(self) -> Option<(Scope, RangeInclusive<u16>)> {
+    /// The ids, the least and the longest body that this kind allows; `None` if this version doesn't know it.
+    pub(super) const fn rule(self) -> Option<(Scope, u16, u16)> {
         const REASON: u16 = super::MAX_REASON_BYTES;
         Some(match self {
-            Self::HELLO => (Scope::Session, 8..=1024),
-            Self::OPEN => (Scope::Stream, 4..=4 + MAX_HEAD_BYTES),
-            Self::DATA => (Scope::Stream, 0..=u16::MAX),
-            Self::CREDIT => (Scope::Stream, 8..=8),
-            Self::STREAMS => (Scope::Session, 8..=8),
-            Self::RESET | Self::STOP => (Scope::Stream, 4..=4),
-            Self::PING => (Scope::Session, 8..=8),
-            Self::GOAWAY => (Scope::Session, 8..=8 + REASON),
-            Self::CLOSE => (Scope::Session, 4..=4 + REASON),
-            Self::DATAGRAM => (Scope::Stream, 0..=super::MAX_DATA_BYTES),
-            Self::BLOCKED => (Scope::Any, 8..=8),
-            Self::PAD => (Scope::Session, 0..=u16::MAX),
+            Self::HELLO => (Scope::Session, 8, 1024),
+            Self::OPEN => (Scope::Stream, 4, 4 + MAX_HEAD_BYTES),
+            Self::DATA => (Scope::Stream, 0, u16::MAX),
+            Self::CREDIT => (Scope::Stream, 8, 8),
+            Self::STREAMS => (Scope::Session, 8, 8),
+            Self::RESET | Self::STOP => (Scope::Stream, 4, 4),
+            Self::PING => (Scope::Session, 8, 8),
+            Self::GOAWAY => (Scope::Session, 8, 8 + REASON),
+            Self::CLOSE => (Scope::Session, 4, 4 + REASON),
+            Self::DATAGRAM => (Scope::Stream, 0, super::MAX_DATA_BYTES),
+            Self::BLOCKED => (Scope::Any, 8, 8),
+            Self::PAD => (Scope::Session, 0, u16::MAX),
             _ => return None,
         })
     }
