@@ -11,7 +11,10 @@ use std::io::IoSlice;
 /// arena   [hdr|small|hdr]            [hdr]            [hdr|small]
 /// slices  -----0-------- --1-payload- --2- --3-payload -----4-----
 /// ```
-#[derive(Debug, Default)]
+///
+/// How much it takes follows what the connection takes: what waits here can't be overtaken by a keystroke, so on a slow
+/// link a batch is one frame, and on a fast one up to 256 KiB.
+#[derive(Debug)]
 pub struct Batch {
     arena: Vec<u8>,
     /// How much of the arena is written.
@@ -19,7 +22,23 @@ pub struct Batch {
     parts: VecDeque<Part>,
     bytes: usize,
     frames: usize,
+    /// How many octets of payload to gather, [`Batch::LEAST_GOAL`] to [`Batch::MAX_BYTES`].
+    goal: usize,
     scratch: BytesMut,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            arena: Vec::new(),
+            arena_written: 0,
+            parts: VecDeque::new(),
+            bytes: 0,
+            frames: 0,
+            goal: 64 * 1024,
+            scratch: BytesMut::new(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -33,8 +52,9 @@ impl Batch {
     /// Payloads up to this length are copied next to their header.
     pub(crate) const COPIED_BYTES: usize = 512;
 
-    const MAX_FRAMES: usize = 1024;
+    const MAX_FRAMES: usize = 4096;
     const MAX_BYTES: usize = 256 * 1024;
+    const LEAST_GOAL: usize = 16 * 1024;
     const MAX_PARTS: usize = 120;
 
     /// An empty batch.
@@ -73,6 +93,7 @@ impl Batch {
     /// Takes note that the first `bytes` octets, of [`len`](Self::len) at most, are written.
     pub fn advance(&mut self, bytes: usize) {
         let mut left = bytes.min(self.bytes);
+        self.adapt(left);
         self.bytes -= left;
         while left > 0 {
             let Some(part) = self.parts.front_mut() else { break };
@@ -105,11 +126,30 @@ impl Batch {
         }
     }
 
-    /// Whether no further frame should be added before some of it is written.
+    /// Whether no more payload should be added before what is there is written.
     pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= self.goal || self.has_no_room()
+    }
+
+    /// Whether the share of datagrams is used up: half, so that streams keep theirs.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.bytes >= self.goal / 2 || self.has_no_room()
+    }
+
+    /// Whether no further frame of any kind should be added.
+    pub(crate) fn has_no_room(&self) -> bool {
         self.bytes >= Self::MAX_BYTES
             || self.frames >= Self::MAX_FRAMES
             || self.parts.len() >= Self::MAX_PARTS
+    }
+
+    /// Gathers more next time if a full batch went in one call, and less if it didn't.
+    fn adapt(&mut self, written: usize) {
+        if written < self.bytes {
+            self.goal = (self.goal / 2).max(Self::LEAST_GOAL);
+        } else if self.bytes >= self.goal {
+            self.goal = (self.goal * 2).min(Self::MAX_BYTES);
+        }
     }
 
     pub(crate) fn header(&mut self, header: FrameHeader) {

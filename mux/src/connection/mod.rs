@@ -488,6 +488,16 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    /// Gives back to the process what the windows of streams that are still open hold.
+    fn drop(&mut self) {
+        let reserved = self.slots.iter().map(|(_, slot)| u64::from(slot.recv.reserved)).sum();
+        if let Some(process) = &self.config.process {
+            process.give(reserved);
+        }
+    }
+}
+
 fn key(place: usize, slot: &Slot) -> StreamKey {
     StreamKey { place: u32::try_from(place).unwrap_or(u32::MAX), stamp: slot.stamp }
 }

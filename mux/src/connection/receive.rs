@@ -144,6 +144,8 @@ impl Connection {
         }
         let key = self.insert(slot);
         self.incoming.push_back(super::to_usize(key.place));
+        // Streams earn room for the frames that cross their end: visitors who leave early are no offence of the peer.
+        self.useless.give(super::transmit::LATE_FRAMES);
         self.due.incoming = true;
         self.stats.streams_accepted += 1;
         Ok(())

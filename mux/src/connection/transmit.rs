@@ -6,6 +6,9 @@ use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{Feature, Frame, FrameHeader, FrameKind, Hello, MAX_DATA_BYTES};
 use std::time::Instant;
 
+/// How many frames may honestly cross the end of one stream: a STOP, a RESET and a CREDIT.
+pub(super) const LATE_FRAMES: u32 = 3;
+
 impl Connection {
     /// Adds what is due to `batch`, up to what one write call should carry; says whether it added anything.
     ///
@@ -99,7 +102,7 @@ impl Connection {
     }
 
     fn emit_opens(&mut self, batch: &mut Batch) {
-        while !batch.is_full() {
+        while !batch.has_no_room() {
             let Some(place) = self.opening.pop_front() else { return };
             let Some(slot) = self.slots.get_mut(place) else { continue };
             slot.in_opening = false;
@@ -122,13 +125,14 @@ impl Connection {
             batch.copy(&slot.recv.window.to_be_bytes());
             batch.push(head);
             self.ids.insert(slot.id, place);
+            self.useless.give(LATE_FRAMES);
             self.stats.frames_sent += 1;
             self.free_if_over(place);
         }
     }
 
     fn emit_control(&mut self, batch: &mut Batch) {
-        while !batch.is_full() && self.opening.is_empty() {
+        while !batch.has_no_room() && self.opening.is_empty() {
             let Some(place) = self.control.pop_front() else { break };
             let Some(slot) = self.slots.get_mut(place) else { continue };
             slot.in_control = false;
@@ -171,8 +175,7 @@ impl Connection {
 
     /// Datagrams have at most half of a batch, so that streams keep their share.
     fn emit_datagrams(&mut self, batch: &mut Batch) {
-        const SHARE: usize = 128 * 1024;
-        while batch.len() < SHARE && !batch.is_full() {
+        while !batch.is_half_full() {
             let Some((flow, payload)) = self.datagrams_out.pop_fresh(self.now, self.config.datagram_age)
             else {
                 return;

@@ -207,8 +207,9 @@ impl Pair {
     /// Lets time pass up to the next arrival, but no longer than `most`; then settles.
     pub fn pass(&mut self, most: Duration) {
         let until = self.now + most;
-        let next = [self.to_listener.next(), self.to_dialler.next()].into_iter().flatten().min();
-        self.now = next.unwrap_or(until).clamp(self.now, until);
+        let now = self.now;
+        let next = [self.to_listener.next(now), self.to_dialler.next(now)].into_iter().flatten().min();
+        self.now = next.unwrap_or(until).min(until);
         self.dialler.handle_timeout(self.now);
         self.listener.handle_timeout(self.now);
         self.step();
@@ -218,7 +219,12 @@ impl Pair {
     pub fn open(&mut self) -> (StreamKey, StreamKey) {
         let near = self.dialler.open(Bytes::new()).unwrap().unwrap();
         self.settle();
-        let far = self.listener.next_incoming().unwrap();
+        let far = loop {
+            match self.listener.next_incoming() {
+                Some(far) => break far,
+                None => self.pass(Duration::from_millis(1)),
+            }
+        };
         self.listener.accept(far);
         (near, far)
     }
@@ -261,8 +267,9 @@ impl Link {
         any
     }
 
-    fn next(&self) -> Option<Instant> {
+    /// The next moment after `now` at which something changes.
+    fn next(&self, now: Instant) -> Option<Instant> {
         let arrival = self.flying.front().map(|(at, _)| *at);
-        [arrival, self.free_at].into_iter().flatten().min()
+        [arrival, self.free_at].into_iter().flatten().filter(|at| *at > now).min()
     }
 }
