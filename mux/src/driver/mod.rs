@@ -292,6 +292,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        self.shared.output().disconnect();
         self.shared.end(SessionEnd::DriverDropped);
     }
 }

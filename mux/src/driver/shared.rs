@@ -63,7 +63,8 @@ struct StreamWakers {
 
 /// The writing half of the connection, and what is on its way there.
 pub(super) struct Output {
-    io: Box<dyn AsyncWrite + Send + Unpin>,
+    /// None once the driver is gone, so that handles that live on don't keep the connection open.
+    io: Option<Box<dyn AsyncWrite + Send + Unpin>>,
     batch: Batch,
     /// The driver's waker: whoever writes, the driver is told when the connection takes more.
     waker: Option<Waker>,
@@ -87,7 +88,7 @@ impl Shared {
     pub(super) fn new(core: Connection, io: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
         Self {
             output: Mutex::new(Output {
-                io,
+                io: Some(io),
                 batch: Batch::new(),
                 waker: None,
                 is_blocked: false,
@@ -449,9 +450,15 @@ impl Output {
         self.is_blocked
     }
 
+    /// Lets go of the connection.
+    pub(super) fn disconnect(&mut self) {
+        self.io = None;
+        self.waker = None;
+    }
+
     pub(super) fn poll_shutdown(&mut self) -> Poll<io::Result<()>> {
-        let Some(waker) = &self.waker else { return Poll::Pending };
-        Pin::new(&mut self.io).poll_shutdown(&mut Context::from_waker(waker))
+        let (Some(waker), Some(io)) = (&self.waker, &mut self.io) else { return Poll::Pending };
+        Pin::new(io).poll_shutdown(&mut Context::from_waker(waker))
     }
 
     /// One write call: what is batched, then frames straight from the caller's buffer.
@@ -470,7 +477,8 @@ impl Output {
                 offered += header.len() + frame.len();
             }
         }
-        let io = Pin::new(&mut self.io);
+        let Some(io) = &mut self.io else { return Err(io::ErrorKind::NotConnected.into()) };
+        let io = Pin::new(io);
         let slices = slices.get(..used).unwrap_or_default();
         let poll = match slices {
             [only] => io.poll_write(&mut task, only),
@@ -509,11 +517,11 @@ impl Output {
     }
 
     fn poll_flush(&mut self) -> io::Result<()> {
-        let Some(waker) = &self.waker else { return Ok(()) };
+        let (Some(waker), Some(io)) = (&self.waker, &mut self.io) else { return Ok(()) };
         if !self.needs_flush {
             return Ok(());
         }
-        match Pin::new(&mut self.io).poll_flush(&mut Context::from_waker(waker)) {
+        match Pin::new(io).poll_flush(&mut Context::from_waker(waker)) {
             Poll::Ready(result) => {
                 self.needs_flush = false;
                 result
