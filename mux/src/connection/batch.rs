@@ -90,6 +90,18 @@ impl Batch {
         used
     }
 
+    /// All that comes next, if it lies in one piece.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn only_part(&self) -> Option<&[u8]> {
+        if self.parts.len() != 1 {
+            return None;
+        }
+        match self.parts.front()? {
+            Part::Arena(length) => self.arena.get(self.arena_written..)?.get(..*length),
+            Part::Payload(payload) => Some(payload),
+        }
+    }
+
     /// Takes note that the first `bytes` octets, of [`len`](Self::len) at most, are written.
     pub fn advance(&mut self, bytes: usize) {
         let mut left = bytes.min(self.bytes);

@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use shared::{SEND_ROUNDS, Shared, now};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Sleep;
@@ -79,6 +79,8 @@ impl Builder {
             shared: Arc::clone(&shared),
             input: Input { io: Box::new(reader), segment: BytesMut::new(), spare: None, is_over: false },
             sleep: None,
+            registered: None,
+            wakes: Vec::new(),
             has_yielded: false,
             closing: None,
         };
@@ -95,6 +97,10 @@ pub struct Driver {
     shared: Arc<Shared>,
     input: Input,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// The waker that whoever writes uses.
+    registered: Option<Waker>,
+    /// Reused from read to read.
+    wakes: Vec<Waker>,
     /// Whether tasks that have just been woken were let go first.
     has_yielded: bool,
     closing: Option<Closing>,
@@ -124,7 +130,12 @@ impl Future for Driver {
         if this.closing.is_some() {
             return this.poll_closing(task);
         }
-        this.shared.output().set_driver(task.waker());
+        if !this.registered.as_ref().is_some_and(|known| known.will_wake(task.waker())) {
+            this.shared.output().set_driver(task.waker());
+            this.registered = Some(task.waker().clone());
+            // Set anew below, for the task that polls now.
+            this.sleep = None;
+        }
         this.shared.state().set_driver(task.waker());
         let has_more_input = this.poll_input(task);
         let has_more_output = this.poll_output(task);
@@ -165,9 +176,9 @@ impl Driver {
             let mut state = self.shared.state();
             // Why it failed, if it did, is kept in the core.
             let _ = state.core.receive(now, octets);
-            let wakes = state.take_wakes(&self.shared);
+            state.take_wakes_into(&self.shared, &mut self.wakes);
             drop(state);
-            wakes.into_iter().for_each(std::task::Waker::wake);
+            self.wakes.drain(..).for_each(Waker::wake);
         }
         true
     }
@@ -183,8 +194,12 @@ impl Driver {
         if !lets_others_first {
             state.expect_nothing();
         }
+        let has_nothing_to_do = !is_due && !self.shared.is_unfinished() && !state.has_blocked_writers();
         drop(state);
         self.has_yielded = lets_others_first;
+        if has_nothing_to_do {
+            return false;
+        }
         if lets_others_first {
             task.waker().wake_by_ref();
             return false;
@@ -214,7 +229,7 @@ impl Driver {
         state.unblock_writers(AT_ONCE, &mut wakes);
         let is_left = state.has_blocked_writers();
         drop(state);
-        wakes.into_iter().for_each(std::task::Waker::wake);
+        wakes.into_iter().for_each(Waker::wake);
         is_left
     }
 
@@ -223,11 +238,10 @@ impl Driver {
             let Some(deadline) = self.shared.state().core.poll_timeout() else { return };
             let deadline = tokio::time::Instant::from_std(deadline);
             let sleep = match &mut self.sleep {
+                // A timer that goes off early costs one look; one that is set anew at each read costs more.
+                Some(sleep) if sleep.deadline() <= deadline && !sleep.is_elapsed() => return,
                 Some(sleep) => {
-                    // A timer that goes off early costs one look; one that is set anew at each read costs more.
-                    if sleep.deadline() > deadline || sleep.is_elapsed() {
-                        sleep.as_mut().reset(deadline);
-                    }
+                    sleep.as_mut().reset(deadline);
                     sleep
                 }
                 None => self.sleep.insert(Box::pin(tokio::time::sleep_until(deadline))),

@@ -11,6 +11,7 @@ use adit_wire_proto::frame::{FrameHeader, FrameKind, HEADER_BYTES, MAX_DATA_BYTE
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use tokio::sync::Notify;
 
 pub(super) struct Shared {
     output: Mutex<Output>,
+    /// Whether `output` holds something that is not written, or not flushed.
+    is_unfinished: AtomicBool,
     state: Mutex<State>,
     /// One opener at a time is told; each that succeeds tells the next.
     pub(super) openers: Notify,
@@ -95,6 +98,7 @@ impl Shared {
                 needs_flush: false,
                 wakes: Vec::new(),
             }),
+            is_unfinished: AtomicBool::new(false),
             state: Mutex::new(State {
                 core,
                 wakers: Vec::new(),
@@ -195,7 +199,7 @@ impl Shared {
         let now = now();
         let mut state = self.state();
         state.core.poll_transmit(now, &mut output.batch);
-        output.wakes.extend(state.take_wakes(self));
+        state.take_wakes_into(self, &mut output.wakes);
         let (room, id) =
             (state.core.direct_room(key, octets.len().min(DIRECT_MOST)), state.core.stream_id(key));
         drop(state);
@@ -229,6 +233,7 @@ impl Shared {
         if !output.is_blocked {
             output.poll_flush()?;
         }
+        self.is_unfinished.store(!output.is_done(), Ordering::Release);
         Ok(Some(taken))
     }
 
@@ -236,15 +241,22 @@ impl Shared {
     ///
     /// Says whether more is due that the connection might take.
     pub(super) fn send(&self, output: &mut Output, rounds: usize) -> io::Result<bool> {
-        let mut written = 0;
+        let result = self.send_batches(output, rounds);
+        self.is_unfinished.store(!output.is_done(), Ordering::Release);
+        result
+    }
+
+    fn send_batches(&self, output: &mut Output, rounds: usize) -> io::Result<bool> {
+        let now = now();
+        let mut written = None;
         for _ in 0..rounds {
             let mut state = self.state();
-            if written > 0 {
-                state.core.wrote(now(), written, !output.batch.is_empty());
+            if let Some(written) = written {
+                state.core.wrote(now, written, !output.batch.is_empty());
             }
             if !output.batch.is_full() && state.core.has_output() {
-                state.core.poll_transmit(now(), &mut output.batch);
-                output.wakes.extend(state.take_wakes(self));
+                state.core.poll_transmit(now, &mut output.batch);
+                state.take_wakes_into(self, &mut output.wakes);
             }
             drop(state);
             output.wakes.drain(..).for_each(Waker::wake);
@@ -256,19 +268,24 @@ impl Shared {
             match output.write_with(&[], &[])? {
                 Poll::Pending => {
                     output.is_blocked = true;
-                    self.state().core.wrote(now(), 0, true);
+                    self.state().core.wrote(now, 0, true);
                     return Ok(false);
                 }
                 Poll::Ready(bytes) => {
-                    written = bytes;
+                    written = Some(bytes);
                     output.batch.advance(bytes);
                     output.needs_flush = true;
                     output.is_blocked = false;
                 }
             }
         }
-        self.state().core.wrote(now(), written, !output.batch.is_empty());
+        self.state().core.wrote(now, written.unwrap_or_default(), !output.batch.is_empty());
         Ok(true)
+    }
+
+    /// Whether something waits that only the driver sees to.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.is_unfinished.load(Ordering::Acquire)
     }
 
     /// Wakes the driver.
@@ -357,8 +374,7 @@ impl State {
     }
 
     /// The tasks that the core's events concern; each stream's at most once.
-    pub(super) fn take_wakes(&mut self, shared: &Shared) -> Wakes {
-        let mut wakes = Wakes::default();
+    pub(super) fn take_wakes_into(&mut self, shared: &Shared, wakes: &mut Vec<Waker>) {
         while let Some(event) = self.core.poll_event() {
             match event {
                 Event::Readable(key) => {
@@ -390,10 +406,16 @@ impl State {
                     shared.ended.notify_waiters();
                     shared.datagrams.notify_waiters();
                     self.acceptor.take().into_iter().for_each(|waker| wakes.push(waker));
-                    wakes.more.extend(self.wakers.iter_mut().filter_map(|wakers| wakers.write.take()));
+                    wakes.extend(self.wakers.iter_mut().filter_map(|wakers| wakers.write.take()));
                 }
             }
         }
+    }
+
+    /// As [`take_wakes_into`](Self::take_wakes_into), for callers without a list to reuse.
+    pub(super) fn take_wakes(&mut self, shared: &Shared) -> Vec<Waker> {
+        let mut wakes = Vec::new();
+        self.take_wakes_into(shared, &mut wakes);
         wakes
     }
 
@@ -409,31 +431,6 @@ impl State {
             self.wakers.resize_with(place + 1, StreamWakers::default);
         }
         &mut self.wakers[place]
-    }
-}
-
-/// A few wakers without an allocation, more with one.
-#[derive(Default)]
-pub(super) struct Wakes {
-    first: Option<Waker>,
-    more: Vec<Waker>,
-}
-
-impl Wakes {
-    fn push(&mut self, waker: Waker) {
-        match &self.first {
-            None => self.first = Some(waker),
-            Some(_) => self.more.push(waker),
-        }
-    }
-}
-
-impl IntoIterator for Wakes {
-    type Item = Waker;
-    type IntoIter = std::iter::Chain<std::option::IntoIter<Waker>, std::vec::IntoIter<Waker>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.more)
     }
 }
 
@@ -464,10 +461,16 @@ impl Output {
     /// One write call: what is batched, then frames straight from the caller's buffer.
     fn write_with(&mut self, headers: &[[u8; HEADER_BYTES]], octets: &[u8]) -> io::Result<Poll<usize>> {
         let Some(waker) = &self.waker else { return Ok(Poll::Pending) };
-        let mut task = Context::from_waker(waker);
+        let Some(io) = &mut self.io else { return Err(io::ErrorKind::NotConnected.into()) };
+        let (mut task, io) = (Context::from_waker(waker), Pin::new(io));
+        let mut offered = self.batch.len();
+        if octets.is_empty()
+            && let Some(only) = self.batch.only_part()
+        {
+            return checked(io.poll_write(&mut task, only), offered, waker);
+        }
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut used = self.batch.gather(&mut slices);
-        let mut offered = self.batch.len();
         let room = slices.get_mut(used..).unwrap_or_default();
         for ((pair, header), frame) in room.chunks_exact_mut(2).zip(headers).zip(octets.chunks(FRAME_BYTES)) {
             if let [first, second] = pair {
@@ -477,24 +480,8 @@ impl Output {
                 offered += header.len() + frame.len();
             }
         }
-        let Some(io) = &mut self.io else { return Err(io::ErrorKind::NotConnected.into()) };
-        let io = Pin::new(io);
         let slices = slices.get(..used).unwrap_or_default();
-        let poll = match slices {
-            [only] => io.poll_write(&mut task, only),
-            many => io.poll_write_vectored(&mut task, many),
-        };
-        match poll {
-            Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
-            Poll::Ready(Ok(written)) if written > offered => Err(io::ErrorKind::InvalidData.into()),
-            Poll::Ready(Ok(written)) => Ok(Poll::Ready(written)),
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {
-                waker.wake_by_ref();
-                Ok(Poll::Pending)
-            }
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => Ok(Poll::Pending),
-        }
+        checked(io.poll_write_vectored(&mut task, slices), offered, waker)
     }
 
     /// Writes what is batched until the connection takes no more, which is when it promises to wake the driver.
@@ -529,6 +516,21 @@ impl Output {
             // The driver is woken, and tries again.
             Poll::Pending => Ok(()),
         }
+    }
+}
+
+/// What a write call answered, unless it can't be true.
+fn checked(poll: Poll<io::Result<usize>>, offered: usize, waker: &Waker) -> io::Result<Poll<usize>> {
+    match poll {
+        Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
+        Poll::Ready(Ok(written)) if written > offered => Err(io::ErrorKind::InvalidData.into()),
+        Poll::Ready(Ok(written)) => Ok(Poll::Ready(written)),
+        Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {
+            waker.wake_by_ref();
+            Ok(Poll::Pending)
+        }
+        Poll::Ready(Err(error)) => Err(error),
+        Poll::Pending => Ok(Poll::Pending),
     }
 }
 
