@@ -12,7 +12,7 @@ mod world;
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn two_cores_agree_with_the_model_whatever_happens_between_them(script in prop::collection::vec(any::<u8>(), 0..800)) {
