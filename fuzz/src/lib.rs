@@ -4,6 +4,7 @@
 //! are kept in the tree, so that stable Rust is enough for the tests.
 
 pub mod errors;
+pub mod mux;
 pub mod naming;
 pub mod proxy_protocol;
 pub mod quic;
@@ -19,6 +20,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("envelope", errors::envelope),
     ("idempotency_key", errors::idempotency_key),
     ("request_body", errors::request_body),
+    ("mux_session", mux::mux_session),
     ("name", naming::name),
     ("host", naming::host),
     ("endpoint", naming::endpoint),
