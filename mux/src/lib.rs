@@ -26,3 +26,5 @@ pub use driver::{
     Builder, Driver, Incoming, IncomingStream, ReceiveStream, RelayEnd, RelayOptions, RelayReport,
     SendStream, Session, Stream, relay,
 };
+#[cfg(feature = "tower")]
+pub use driver::{Connector, TunnelIo};

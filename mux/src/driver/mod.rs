@@ -1,12 +1,16 @@
 //! The tokio driver: carries bytes and time between a connection and the core, and wakes who waits.
 
 mod incoming;
+#[cfg(any(feature = "stream", feature = "axum", feature = "tower"))]
+mod listener;
 mod relay;
 mod session;
 mod shared;
 mod stream;
 
 pub use incoming::{Incoming, IncomingStream};
+#[cfg(feature = "tower")]
+pub use listener::{Connector, TunnelIo};
 pub use relay::{RelayEnd, RelayOptions, RelayReport, relay};
 pub use session::Session;
 pub use stream::{ReceiveStream, SendStream, Stream};

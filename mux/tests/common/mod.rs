@@ -10,39 +10,39 @@ use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
 /// One core, and the peer that the test plays.
-pub struct Scripted {
-    pub core: Connection,
-    pub now: Instant,
+pub(crate) struct Scripted {
+    pub(crate) core: Connection,
+    pub(crate) now: Instant,
     wire: BytesMut,
     decoder: Decoder,
 }
 
 impl Scripted {
     /// A core whose peer has sent nothing yet.
-    pub fn silent(role: Role, config: Config) -> Self {
+    pub(crate) fn silent(role: Role, config: Config) -> Self {
         let now = Instant::now();
         let core = Connection::new(role, config.grease(false), now);
         Self { core, now, wire: BytesMut::new(), decoder: Decoder::new() }
     }
 
     /// A listener whose peer has said HELLO with generous limits.
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         let mut scripted = Self::silent(Role::Listener, config);
         scripted.send(&[hello()]).unwrap();
         scripted.sent();
         scripted
     }
 
-    pub fn send(&mut self, frames: &[Frame]) -> Result<(), SessionEnd> {
+    pub(crate) fn send(&mut self, frames: &[Frame]) -> Result<(), SessionEnd> {
         self.send_octets(&octets(frames))
     }
 
-    pub fn send_octets(&mut self, octets: &[u8]) -> Result<(), SessionEnd> {
+    pub(crate) fn send_octets(&mut self, octets: &[u8]) -> Result<(), SessionEnd> {
         self.core.receive(self.now, Bytes::copy_from_slice(octets))
     }
 
     /// Every frame that the core wants to send now.
-    pub fn sent(&mut self) -> Vec<Frame> {
+    pub(crate) fn sent(&mut self) -> Vec<Frame> {
         let mut batch = Batch::new();
         let mut frames = Vec::new();
         while self.core.poll_transmit(self.now, &mut batch) {
@@ -54,17 +54,17 @@ impl Scripted {
         frames
     }
 
-    pub fn events(&mut self) -> Vec<Event> {
+    pub(crate) fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.core.poll_event()).collect()
     }
 
-    pub fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         self.now += time;
         self.core.handle_timeout(self.now);
     }
 
     /// The code of the CLOSE that the core wants to send; it must be the last frame.
-    pub fn close_code(&mut self) -> Option<CloseCode> {
+    pub(crate) fn close_code(&mut self) -> Option<CloseCode> {
         match self.sent().pop() {
             Some(Frame::Close { code, .. }) => Some(code),
             _ => None,
@@ -72,7 +72,7 @@ impl Scripted {
     }
 
     /// Sends one frame after another until the core closes; says how many it took.
-    pub fn send_until_closed(
+    pub(crate) fn send_until_closed(
         &mut self,
         most: u32,
         mut frames: impl FnMut(u32) -> Vec<Frame>,
@@ -87,14 +87,14 @@ impl Scripted {
         (most, None)
     }
 
-    pub fn accept(&mut self) -> StreamKey {
+    pub(crate) fn accept(&mut self) -> StreamKey {
         let key = self.core.next_incoming().unwrap();
         self.core.accept(key);
         key
     }
 }
 
-pub fn hello() -> Frame {
+pub(crate) fn hello() -> Frame {
     let mut hello = Hello::new();
     hello.max_streams = 100_000;
     hello.stream_window = 65_536;
@@ -102,37 +102,37 @@ pub fn hello() -> Frame {
     Frame::Hello(hello)
 }
 
-pub fn open(id: u32) -> Frame {
+pub(crate) fn open(id: u32) -> Frame {
     Frame::Open { id, credit: 65_536, head: Bytes::new(), fin: false }
 }
 
-pub fn data(id: u32, length: usize) -> Frame {
+pub(crate) fn data(id: u32, length: usize) -> Frame {
     Frame::Data { id, payload: vec![7; length].into(), fin: false }
 }
 
-pub fn fin(id: u32) -> Frame {
+pub(crate) fn fin(id: u32) -> Frame {
     Frame::Data { id, payload: Bytes::new(), fin: true }
 }
 
-pub fn reset(id: u32) -> Frame {
+pub(crate) fn reset(id: u32) -> Frame {
     Frame::Reset { id, code: CloseCode::CANCELLED }
 }
 
-pub fn stop(id: u32) -> Frame {
+pub(crate) fn stop(id: u32) -> Frame {
     Frame::Stop { id, code: CloseCode::CANCELLED }
 }
 
-pub fn octets(frames: &[Frame]) -> Vec<u8> {
+pub(crate) fn octets(frames: &[Frame]) -> Vec<u8> {
     let mut wire = BytesMut::new();
     frames.iter().for_each(|frame| frame.encode(&mut wire));
     wire.to_vec()
 }
 
-pub fn header(kind: FrameKind, length: u16, id: u32) -> Vec<u8> {
+pub(crate) fn header(kind: FrameKind, length: u16, id: u32) -> Vec<u8> {
     FrameHeader::new(kind, 0, length, id).encode().to_vec()
 }
 
-pub fn drain_into(batch: &mut Batch, out: &mut BytesMut) -> usize {
+pub(crate) fn drain_into(batch: &mut Batch, out: &mut BytesMut) -> usize {
     let mut total = 0;
     while !batch.is_empty() {
         let mut slices = [IoSlice::new(&[]); 16];
@@ -149,14 +149,14 @@ pub fn drain_into(batch: &mut Batch, out: &mut BytesMut) -> usize {
 }
 
 /// Two cores and a link of a given latency and rate between them.
-pub struct Pair {
-    pub dialler: Connection,
-    pub listener: Connection,
-    pub now: Instant,
+pub(crate) struct Pair {
+    pub(crate) dialler: Connection,
+    pub(crate) listener: Connection,
+    pub(crate) now: Instant,
     /// One way.
-    pub latency: Duration,
+    pub(crate) latency: Duration,
     /// Octets a second, each way; `None` for no limit.
-    pub rate: Option<u64>,
+    pub(crate) rate: Option<u64>,
     to_listener: Link,
     to_dialler: Link,
 }
@@ -170,7 +170,7 @@ struct Link {
 }
 
 impl Pair {
-    pub fn new(dialler: Config, listener: Config) -> Self {
+    pub(crate) fn new(dialler: Config, listener: Config) -> Self {
         let now = Instant::now();
         Self {
             dialler: Connection::new(Role::Dialler, dialler, now),
@@ -183,14 +183,14 @@ impl Pair {
         }
     }
 
-    pub fn connected(config: Config) -> Self {
+    pub(crate) fn connected(config: Config) -> Self {
         let mut pair = Self::new(config.clone(), config);
         pair.settle();
         pair
     }
 
     /// One exchange at the present time; says whether anything moved.
-    pub fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         let (now, latency, rate) = (self.now, self.latency, self.rate);
         let sent = self.to_listener.send(&mut self.dialler, now, latency, rate)
             | self.to_dialler.send(&mut self.listener, now, latency, rate);
@@ -200,12 +200,12 @@ impl Pair {
     }
 
     /// Exchanges until nothing moves at the present time.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while self.step() {}
     }
 
     /// Lets time pass up to the next arrival, but no longer than `most`; then settles.
-    pub fn pass(&mut self, most: Duration) {
+    pub(crate) fn pass(&mut self, most: Duration) {
         let until = self.now + most;
         let now = self.now;
         let next = [self.to_listener.next(now), self.to_dialler.next(now)].into_iter().flatten().min();
@@ -216,7 +216,7 @@ impl Pair {
     }
 
     /// A stream opened by the dialler: the key at each end.
-    pub fn open(&mut self) -> (StreamKey, StreamKey) {
+    pub(crate) fn open(&mut self) -> (StreamKey, StreamKey) {
         let near = self.dialler.open(Bytes::new()).unwrap().unwrap();
         self.settle();
         let far = loop {

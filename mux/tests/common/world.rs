@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// # Panics
 /// If bytes come out that are not those that went in, in order; if credit, windows or streams are lost; if somebody
 /// waits for what is there already; if an honest peer is refused; or if it doesn't end.
-pub fn run(script: &[u8]) {
+pub(crate) fn run(script: &[u8]) {
     let mut world = World::new();
     let mut script = Script(script);
     while let Some(act) = script.next() {
@@ -125,7 +125,7 @@ impl World {
                     end.unnamed.push((key, Half::new(key)));
                 }
             }
-            5 => end.accept(choice % 4 == 0),
+            5 => end.accept(choice.is_multiple_of(4)),
             6 | 7 => end.write(choice, script.size(), act == 7),
             8 | 9 => end.read(choice, script.size().max(1), act == 9),
             10 => end.pick(choice, |core, half| {
