@@ -1,5 +1,6 @@
 //! A gateway, agents and visitors for the tests, over real sockets and real TLS.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
 use adit_examples::BoxError;
 use adit_examples::agent::{self, Event, Link, Secret, Tunnel, Upstream};
