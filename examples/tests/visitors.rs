@@ -1,5 +1,5 @@
 //! What becomes of visitors whose requests have two readings, or lead elsewhere than they say.
-#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 mod support;
 
