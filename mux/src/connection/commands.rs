@@ -157,6 +157,7 @@ impl Connection {
             (Some(StreamError::Ended), SendState::Finishing | SendState::Finished) => return Ok(()),
             (Some(error), _) => return Err(error),
         }
+        self.wake_writer(to_usize(key.place));
         self.schedule(to_usize(key.place));
         Ok(())
     }
