@@ -5,6 +5,7 @@
 )]
 
 pub mod agent;
+pub mod conformance;
 pub mod gateway;
 pub mod logs;
 pub mod quickstart;

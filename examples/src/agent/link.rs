@@ -46,8 +46,8 @@ pub(super) enum End {
     Drained,
     /// The gateway said no.
     Refused(Envelope),
-    /// Anything else.
-    Lost { reason: String, was_serving: bool },
+    /// Anything else; `code` is what the gateway is told, if it still listens.
+    Lost { reason: String, was_serving: bool, code: CloseCode },
 }
 
 /// The connect secret: shown to nobody, wiped when dropped.
@@ -75,6 +75,11 @@ impl Secret {
         };
         text.parse()
     }
+
+    /// The credential itself.
+    pub(crate) fn into_credential(self) -> Credential {
+        self.0
+    }
 }
 
 impl FromStr for Secret {
@@ -88,7 +93,7 @@ impl FromStr for Secret {
 /// Connects, registers, and serves visitors until the session ends or drains.
 pub(super) async fn run(config: &Config, secret: &Secret, stop: &CancellationToken, report: &Report) -> End {
     report(Event::Connecting { gateway: config.link.gateway.clone() });
-    let lost = |error: BoxError| End::Lost { reason: error.to_string(), was_serving: false };
+    let lost = |error: BoxError| failed(&*error, CloseCode::NONE);
     let io = match dial(&config.link).await {
         Ok(io) => io,
         Err(error) => return lost(error),
@@ -110,13 +115,18 @@ pub(super) async fn run(config: &Config, secret: &Secret, stop: &CancellationTok
     shift.work(renewal, stop, report).await
 }
 
-/// Nothing runs that could be cut off.
+/// Nothing runs that could be cut off. A gateway that broke a rule is told which.
 fn close(session: &Session, end: End) -> End {
-    session.close(CloseCode::NONE, "");
+    let code = match &end {
+        End::Lost { code, .. } => *code,
+        End::Asked | End::Drained | End::Refused(_) => CloseCode::NONE,
+    };
+    session.close(code, "");
     end
 }
 
-async fn dial(link: &Link) -> Result<TlsStream<TcpStream>, BoxError> {
+/// Connects to the gateway, and takes it for one only if its certificate and protocol are right.
+pub(crate) async fn dial(link: &Link) -> Result<TlsStream<TcpStream>, BoxError> {
     let mut roots = RootCertStore::empty();
     for anchor in CertificateDer::pem_file_iter(&link.ca)? {
         roots.add(anchor?)?;
@@ -142,7 +152,7 @@ async fn dial(link: &Link) -> Result<TlsStream<TcpStream>, BoxError> {
 }
 
 /// What ties the credential's proof to this very connection (RFC 9266).
-fn exporter(io: &TlsStream<TcpStream>) -> Result<[u8; 32], BoxError> {
+pub(crate) fn exporter(io: &TlsStream<TcpStream>) -> Result<[u8; 32], BoxError> {
     Ok(io.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]))?)
 }
 
@@ -169,14 +179,16 @@ async fn hello(
     binding: ChannelBinding,
     session: &Session,
 ) -> Result<(AgentControl<Stream>, Settings), End> {
-    let lost = |reason: String| End::Lost { reason, was_serving: false };
-    let stream =
-        session.open(StreamHead::control().encode()).await.map_err(|error| lost(error.to_string()))?;
+    let stream = session
+        .open(StreamHead::control().encode())
+        .await
+        .map_err(|error| failed(&error, CloseCode::NONE))?;
     let offer = Offer::new(concat!("adit-agent/", env!("CARGO_PKG_VERSION")), random::octets());
     let options = Options::new(offer).with_credential(secret.0.clone(), binding);
     AgentControl::connect(stream, options).await.map_err(|error| match error {
         ConnectError::Refused { refusal } => End::Refused(*refusal),
-        error => lost(error.to_string()),
+        ConnectError::Failed(error) => failed(&error, error.close_code()),
+        error => failed(&error, CloseCode::NONE),
     })
 }
 
@@ -197,7 +209,7 @@ async fn vault(
         }
         Err(error) => match error.downcast::<RequestError>() {
             Ok(error) => Err(End::from(*error)),
-            Err(error) => Err(End::Lost { reason: error.to_string(), was_serving: false }),
+            Err(error) => Err(failed(&*error, CloseCode::NONE)),
         },
     }
 }
@@ -216,7 +228,7 @@ impl Shift {
             tokio::select! {
                 stream = self.incoming.accept() => match stream {
                     Some(stream) => drop(tokio::spawn(self.server.clone().visit(stream))),
-                    None => return lost(self.session.closed().await),
+                    None => return lost(&self.session.closed().await, CloseCode::NONE),
                 },
                 event = self.control.next_event() => match event {
                     Ok(AgentEvent::Noticed(Notice::Drain(drain))) => {
@@ -230,7 +242,7 @@ impl Shift {
                         return End::Refused(refusal);
                     },
                     Ok(_) => {}
-                    Err(error) => return close(&self.session, lost(error)),
+                    Err(error) => return close(&self.session, lost(&error, error.close_code())),
                 },
                 () = renewal.due() => renewal.renew(&mut self.control).await,
                 () = stop.cancelled() => {
@@ -273,8 +285,13 @@ fn terminal(notice: Notice) -> Option<Envelope> {
     }
 }
 
-fn lost(reason: impl Display) -> End {
-    End::Lost { reason: reason.to_string(), was_serving: true }
+fn lost(reason: &dyn Display, code: CloseCode) -> End {
+    End::Lost { reason: reason.to_string(), was_serving: true, code }
+}
+
+/// Before visitors were served.
+fn failed(reason: &dyn Display, code: CloseCode) -> End {
+    End::Lost { reason: reason.to_string(), was_serving: false, code }
 }
 
 /// When the certificate is to be renewed, if there is one.
@@ -313,7 +330,8 @@ impl From<RequestError> for End {
     fn from(error: RequestError) -> Self {
         match error {
             RequestError::Refused { refusal } => Self::Refused(*refusal),
-            error => Self::Lost { reason: error.to_string(), was_serving: false },
+            RequestError::Failed(error) => failed(&error, error.close_code()),
+            error => failed(&error, CloseCode::NONE),
         }
     }
 }

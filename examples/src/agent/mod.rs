@@ -10,6 +10,7 @@ mod vault;
 
 pub use config::{Config, Link, Tunnel, Upstream};
 pub use link::Secret;
+pub(crate) use link::{dial, exporter};
 pub use report::Event;
 pub use vault::certificate_path;
 
@@ -52,7 +53,7 @@ pub async fn run(
                 report(Event::reconnecting(wait, &refusal));
                 wait
             }
-            End::Lost { reason, was_serving } => {
+            End::Lost { reason, was_serving, .. } => {
                 if was_serving {
                     backoff.reset();
                 }

@@ -8,7 +8,8 @@ use adit_errors::{Code, Refusal};
 use adit_mux::{Builder, Incoming, Role, Session, Stream};
 use adit_naming::ownership::OwnerId;
 use adit_wire_proto::control::{
-    Answer, CertificateChain, Drain, Notice, RegistrationId, Request, RequestNumber, Settings,
+    Answer, CertificateChain, CommandError, ControlError, Drain, Notice, RegistrationId, Request,
+    RequestNumber, Settings,
 };
 use adit_wire_proto::credential::{ChannelBinding, StoredCredential, failure_delay};
 use adit_wire_proto::drive::{DriveError, GatewayControl};
@@ -68,14 +69,18 @@ impl Gatekeeper {
             Ok(Ok(stream)) => {
                 self.admit(stream, binding, &session, incoming, address.ip(), &mut patience).await
             }
-            Ok(Err(error)) => Err(error),
-            Err(elapsed) => Err(elapsed.into()),
+            Ok(Err(end)) => Err(end),
+            Err(_) => Err(End::new(CloseCode::TIMEOUT, "no control stream in time")),
         };
-        // What was said last, a refusal perhaps, is to arrive, and running visits may come to their end.
-        session.drain(CloseCode::DRAINING, "");
-        let _ = timeout(patience, session.closed()).await;
-        session.close(CloseCode::DRAINING, "");
-        served
+        let (code, is_polite) =
+            served.as_ref().map_or_else(|end| (end.code, end.is_polite), |()| (CloseCode::DRAINING, true));
+        if is_polite {
+            // What was said last, a refusal perhaps, is to arrive, and running visits may come to their end.
+            session.drain(CloseCode::DRAINING, "");
+            let _ = timeout(patience, session.closed()).await;
+        }
+        session.close(code, "");
+        Ok(served?)
     }
 
     async fn admit(
@@ -86,7 +91,7 @@ impl Gatekeeper {
         incoming: Incoming,
         address: IpAddr,
         patience: &mut Duration,
-    ) -> Result<(), BoxError> {
+    ) -> Result<(), End> {
         let mut control = GatewayControl::accept(stream, Options::new(binding, random::octets()));
         let offer = control.hello().await?;
         // An unknown id and a wrong secret take the same path (W-18): nothing is compared against no candidates.
@@ -96,7 +101,7 @@ impl Gatekeeper {
             tokio::time::sleep(failure_delay(self.count_failure(address))).await;
             let refusal = Refusal::new(Code::AUTH_FAILED, "the connect secret was not accepted");
             control.refuse(refusal.with_request_id(random::request_id())).await?;
-            return Err("the credential was not accepted".into());
+            return Err(End::new(CloseCode::AUTH_FAILED, "the credential was not accepted"));
         };
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
         let mut settings = Settings::new(format!("{:016x}", random::number()));
@@ -134,15 +139,51 @@ fn exporter(io: &TlsStream<TcpStream>) -> Result<ChannelBinding, BoxError> {
     Ok(ChannelBinding::tls_exporter(octets))
 }
 
-/// The first stream of every session; anything else first ends it (W-14).
-async fn control_stream(incoming: &mut Incoming) -> Result<Stream, BoxError> {
-    let stream = incoming.accept().await.ok_or("the session ended before it began")?;
-    let head = StreamHead::decode(stream.head().clone())?;
-    if head.protocol() != Protocol::CONTROL {
-        stream.refuse(CloseCode::UNEXPECTED);
-        return Err("the first stream is no control stream".into());
+/// The first stream of every session; anything else first is refused, and ends it (W-14).
+async fn control_stream(incoming: &mut Incoming) -> Result<Stream, End> {
+    let ended = || End::new(CloseCode::NONE, "the session ended before it began");
+    let stream = incoming.accept().await.ok_or_else(ended)?;
+    let code = match StreamHead::decode(stream.head().clone()) {
+        Ok(head) if head.protocol() == Protocol::CONTROL => return Ok(stream.accept()),
+        Ok(_) => CloseCode::REFUSED,
+        Err(error) => error.close_code(),
+    };
+    stream.refuse(code);
+    Err(End::new(CloseCode::UNEXPECTED, "the first stream is no control stream"))
+}
+
+/// A session that did not end as it should.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+struct End {
+    /// What the agent is told in the CLOSE.
+    code: CloseCode,
+    /// Whether something was said before that is to be read first.
+    is_polite: bool,
+    what: String,
+}
+
+impl End {
+    fn new(code: CloseCode, what: impl Into<String>) -> Self {
+        Self { code, is_polite: true, what: what.into() }
     }
-    Ok(stream.accept())
+}
+
+impl From<DriveError> for End {
+    fn from(error: DriveError) -> Self {
+        // Only what is wrong with a hello is explained; every other broken rule ends the session at once.
+        let is_polite = !matches!(
+            &error,
+            DriveError::Control { source } if !matches!(source, ControlError::Version | ControlError::Proof)
+        );
+        Self { code: error.close_code(), is_polite, what: error.to_string() }
+    }
+}
+
+impl From<CommandError> for End {
+    fn from(error: CommandError) -> Self {
+        DriveError::from(error).into()
+    }
 }
 
 /// Where one agent's requests are answered.
@@ -163,7 +204,7 @@ impl Desk<'_> {
         mut control: GatewayControl<Stream>,
         mut incoming: Incoming,
         mut waiting: mpsc::Receiver<Notice>,
-    ) -> Result<(), BoxError> {
+    ) -> Result<(), End> {
         let draining = self.keeper.hub.draining.clone();
         let mut is_draining = false;
         loop {
@@ -182,7 +223,10 @@ impl Desk<'_> {
                 stream = incoming.accept() => match stream {
                     // Agents open only the control stream here: reaching private tunnels isn't offered.
                     Some(stream) => stream.refuse(CloseCode::REFUSED),
-                    None => return Err(self.session.closed().await.into()),
+                    None => {
+                        let end = self.session.closed().await;
+                        return Err(End::new(end.close_code(), end.to_string()));
+                    }
                 },
                 () = draining.cancelled(), if !is_draining => {
                     is_draining = true;
@@ -199,7 +243,7 @@ impl Desk<'_> {
         control: &mut GatewayControl<Stream>,
         number: RequestNumber,
         request: Request,
-    ) -> Result<(), BoxError> {
+    ) -> Result<(), End> {
         match self.decide(request).await {
             Ok(answer) => control.answer(number, answer)?,
             Err(refusal) => {

@@ -26,6 +26,7 @@ use adit_router::RouteTable;
 use adit_tls_modes::{
     Edge, EdgeHost, Issuance, KeyGenerator, LocalCa, NamePattern, PrivateKey, ServerCertificate, ServerName,
 };
+use adit_wire_proto::credential::StoredCredential;
 use agents::Gatekeeper;
 use hub::{Hub, Public};
 use issuer::Issuer;
@@ -34,7 +35,7 @@ use rustls::ServerConfig;
 use state::State;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
@@ -262,6 +263,20 @@ fn agent_acceptor(authority: &LocalCa, server_name: &str) -> Result<TlsAcceptor,
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certificate.certified_key())));
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// What a listener for agents needs: who it is, and whom it lets in.
+pub(crate) struct Identity {
+    pub(crate) acceptor: TlsAcceptor,
+    pub(crate) credential: StoredCredential,
+    /// The connect secret, if the folder is new.
+    pub(crate) fresh_secret: Option<String>,
+}
+
+/// Opens `folder`, or fills it, as a gateway does, with a certificate for `server_name`.
+pub(crate) fn identity(folder: &Path, server_name: &str) -> Result<Identity, BoxError> {
+    let State { authority, credential, fresh_secret } = State::open(folder)?;
+    Ok(Identity { acceptor: agent_acceptor(&authority, server_name)?, credential, fresh_secret })
 }
 
 /// A fresh key, certified for `name`, and with `wildcard` for all names right below it.

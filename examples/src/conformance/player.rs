@@ -1,0 +1,393 @@
+//! Plays one script against the one under test.
+
+use super::carrier::{Carrier, Dialler, Listener};
+use super::control::{self, AgentSide, CONTROL, GatewaySide};
+use super::local::Other;
+use super::peer::{Next, Peer};
+use super::script::{Action, CarrierKind, Fill, Heard, OpenTooMany, Said, Script, Start, Step};
+use super::wire;
+use crate::agent::Secret;
+use crate::{BoxError, random};
+use adit_wire_proto::StreamHead;
+use adit_wire_proto::control::{Answer, GatewayMessage};
+use adit_wire_proto::credential::{ChannelBinding, Credential};
+use adit_wire_proto::frame::{Dialled, Frame, Hello, MAX_DATA_BYTES};
+use bytes::Bytes;
+use std::fmt::{self, Display};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+/// How long a script may take in all.
+const SCRIPT_DEADLINE: Duration = Duration::from_secs(90);
+
+/// How long an agent under test may take to connect: longer than the longest pause that the specification has it make.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(70);
+
+/// How long nothing more may be granted before a limit counts as the last.
+const STEADY: Duration = Duration::from_millis(500);
+
+/// What we let the peer send on each stream: more than any script needs.
+const WINDOW: u32 = 1 << 20;
+
+/// More octets than any honest peer lets wait on one stream.
+const MOST_FILLING: u64 = 1 << 30;
+
+/// Why a script failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    section: String,
+    what: String,
+}
+
+impl Failure {
+    pub(super) fn new(section: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { section: section.into(), what: what.into() }
+    }
+
+    /// The script or this program is at fault, not the one under test.
+    pub(super) fn own(error: impl Display) -> Self {
+        Self::new("none", format!("the script can't be played: {error}"))
+    }
+
+    /// The section of the specification that was broken.
+    pub fn section(&self) -> &str {
+        &self.section
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SPEC {}: {}", self.section, self.what)
+    }
+}
+
+/// Plays scripts against one gateway or one agent.
+pub struct Player {
+    side: Side,
+    carrier: CarrierKind,
+}
+
+enum Side {
+    /// We play the agent.
+    Agent { dialler: Dialler, credential: Credential },
+    /// We play the gateway, and the agent's upstream.
+    Gateway { listener: Listener, upstream: TcpListener },
+}
+
+impl Player {
+    /// Tests a gateway: connects to it as an agent that knows `secret`.
+    pub fn against_gateway(dialler: Dialler, secret: Secret) -> Self {
+        let credential = secret.into_credential();
+        let carrier = if dialler.is_plain() { CarrierKind::Plain } else { CarrierKind::Tls };
+        Self { side: Side::Agent { dialler, credential }, carrier }
+    }
+
+    /// Tests an agent that is told to connect to `listener` and to forward to `upstream`.
+    pub const fn against_agent(listener: Listener, upstream: TcpListener) -> Self {
+        let carrier = if listener.is_plain() { CarrierKind::Plain } else { CarrierKind::Tls };
+        Self { side: Side::Gateway { listener, upstream }, carrier }
+    }
+
+    /// Plays one script on a fresh connection; `None` if it is for another carrier.
+    ///
+    /// # Errors
+    /// The first rule that was found broken.
+    pub async fn play(&self, script: &Script) -> Option<Result<(), Failure>> {
+        if script.carrier.is_some_and(|carrier| carrier != self.carrier) {
+            return None;
+        }
+        let connected = timeout(CONNECT_DEADLINE, self.connect()).await;
+        let carrier = match connected {
+            Ok(Ok(carrier)) => carrier,
+            Ok(Err(error)) => return Some(Err(Failure::new("2", error.to_string()))),
+            Err(_) => return Some(Err(Failure::new("2", "there was no connection in time"))),
+        };
+        let mut scene = Scene::new(self, carrier);
+        let played = timeout(SCRIPT_DEADLINE, scene.play(script)).await;
+        Some(played.unwrap_or_else(|_| Err(Failure::new(&script.section, "the script took too long"))))
+    }
+
+    async fn connect(&self) -> Result<Carrier, BoxError> {
+        match &self.side {
+            Side::Agent { dialler, .. } => dialler.connect().await,
+            Side::Gateway { listener, .. } => listener.accept().await,
+        }
+    }
+}
+
+/// One script being played.
+struct Scene<'a> {
+    player: &'a Player,
+    peer: Peer,
+    binding: ChannelBinding,
+    agent: AgentSide,
+    gateway: GatewaySide,
+    other: Other<'a>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(player: &'a Player, carrier: Carrier) -> Self {
+        let Carrier { io, binding } = carrier;
+        let (dialled, upstream) = match &player.side {
+            Side::Agent { .. } => (Dialled::ByUs, None),
+            Side::Gateway { upstream, .. } => (Dialled::ByPeer, Some(upstream)),
+        };
+        Self {
+            player,
+            peer: Peer::new(io, dialled),
+            binding,
+            agent: AgentSide::new(),
+            gateway: GatewaySide::new(binding),
+            other: Other::new(upstream),
+        }
+    }
+
+    async fn play(&mut self, script: &Script) -> Result<(), Failure> {
+        self.start(script.start).await?;
+        for (at, step) in script.steps.iter().enumerate() {
+            self.step(step).await.map_err(|failure| {
+                let section = step.section.clone().unwrap_or_else(|| script.section.clone());
+                Failure::new(section, format!("step {}: {} ({})", at + 1, failure.what, failure.section))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Brings the session to where the script begins.
+    async fn start(&mut self, start: Start) -> Result<(), Failure> {
+        if start >= Start::Hello {
+            let mut hello = Hello::new();
+            (hello.max_streams, hello.stream_window) = (1024, WINDOW);
+            self.peer.send(&wire::encode(&Frame::Hello(hello))).await;
+            self.peer.find(|received| matches!(received.frame, Frame::Hello(_))).await?;
+        }
+        match &self.player.side {
+            Side::Agent { .. } => self.start_as_agent(start).await,
+            Side::Gateway { .. } => self.start_as_gateway(start).await,
+        }
+    }
+
+    async fn start_as_agent(&mut self, start: Start) -> Result<(), Failure> {
+        if start >= Start::Control {
+            let head = StreamHead::control().encode();
+            let open = Frame::Open { id: CONTROL, credit: WINDOW, head, fin: false };
+            self.peer.send(&wire::encode(&open)).await;
+        }
+        if start >= Start::Welcomed {
+            self.say(Said::Hello).await?;
+            let welcome = Heard { kind: "welcome".to_owned(), number: 0, code: None };
+            self.hear(&welcome).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_as_gateway(&mut self, start: Start) -> Result<(), Failure> {
+        if start >= Start::Control {
+            let head = StreamHead::control();
+            let opened = self.peer.find(|received| matches!(received.frame, Frame::Open { .. })).await?;
+            let is_control = matches!(&opened.frame, Frame::Open { id: CONTROL, head: octets, .. }
+                if StreamHead::decode(octets.clone()).is_ok_and(|given| given == head));
+            if !is_control {
+                return Err(Failure::new("6 rule 1", "the first stream is no control stream"));
+            }
+        }
+        if start >= Start::Welcomed {
+            let welcome = self.welcome().await?;
+            control::send(&mut self.peer, &welcome).await;
+        }
+        if start >= Start::Serving {
+            self.gateway.register(&mut self.peer).await?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<(), Failure> {
+        match &step.action {
+            Action::Send(octets) => {
+                let octets = wire::octets(octets).map_err(Failure::own)?;
+                self.peer.send(&octets).await;
+                Ok(())
+            }
+            Action::Expect(pattern) => self.expect(pattern).await,
+            Action::Data(data) => {
+                let wanted = data.text.as_bytes();
+                let inbox = self
+                    .peer
+                    .inbox(data.id, |inbox| {
+                        inbox.octets.len() >= wanted.len() && (inbox.is_ended || !data.fin)
+                    })
+                    .await?;
+                let came = inbox.octets.split();
+                if came == wanted {
+                    Ok(())
+                } else {
+                    Err(Failure::new("3.5", format!("`{}` came", came.escape_ascii())))
+                }
+            }
+            Action::Close(codes) => self.close(codes).await,
+            Action::Control(message) => {
+                let message =
+                    wire::octets(message).and_then(|it| control::prefixed(&it)).map_err(Failure::own)?;
+                control::send(&mut self.peer, &message).await;
+                Ok(())
+            }
+            Action::Say(said) => self.say(*said).await,
+            Action::Hear(heard) => self.hear(heard).await,
+            Action::Local(action) => self.other.act(*action).await.map_err(local),
+            Action::LocalSend(text) => self.other.send(text).await.map_err(local),
+            Action::LocalExpect(text) => self.other.expect(text).await.map_err(local),
+            Action::Fill(fill) => self.fill(fill).await,
+            Action::OpenTooMany(open) => self.open_too_many(open).await,
+        }
+    }
+
+    async fn expect(&mut self, pattern: &str) -> Result<(), Failure> {
+        wire::matches(pattern, &[]).map_err(Failure::own)?;
+        let found =
+            self.peer.find(|received| wire::matches(pattern, &received.octets).unwrap_or(false)).await;
+        found.map(drop).map_err(|failure| {
+            Failure::new(failure.section, format!("no frame `{pattern}`: {}", failure.what))
+        })
+    }
+
+    /// The peer says CLOSE with one of `codes`, and then ends the connection.
+    async fn close(&mut self, codes: &[String]) -> Result<(), Failure> {
+        let wanted = codes.join(" or ");
+        let code = loop {
+            match self
+                .peer
+                .next()
+                .await
+                .map_err(|_| Failure::new("3.7 rule 4", format!("no CLOSE with {wanted}")))?
+            {
+                Next::Frame(_) => {}
+                Next::Close(code) => break code,
+                Next::End => {
+                    return Err(Failure::new(
+                        "3.7 rule 4",
+                        format!("the connection ended without CLOSE with {wanted}"),
+                    ));
+                }
+            }
+        };
+        if !codes.iter().any(|wanted| *wanted == code.to_string()) {
+            return Err(Failure::new("16.2", format!("CLOSE with {code}, not with {wanted}")));
+        }
+        match self.peer.next().await {
+            Ok(Next::End) => Ok(()),
+            Ok(_) => Err(Failure::new("3.4 rule 1", "a frame after CLOSE")),
+            Err(_) => Err(Failure::new("3.7 rule 4", "the connection goes on after CLOSE")),
+        }
+    }
+
+    async fn say(&mut self, said: Said) -> Result<(), Failure> {
+        let bound = self.binding;
+        let Side::Agent { credential, .. } = &self.player.side else {
+            return self.say_as_gateway(said).await;
+        };
+        let (credential, binding) = match said {
+            Said::Hello => (credential.clone(), bound),
+            Said::HelloWithWrongSecret => (control::wrong_secret(credential), bound),
+            Said::HelloOfUnknownId => (control::unknown_credential(), bound),
+            Said::HelloWithOtherBinding if bound.is_bound() => (credential.clone(), ChannelBinding::NONE),
+            Said::HelloWithOtherBinding => (credential.clone(), ChannelBinding::tls_exporter([5; 32])),
+            Said::WelcomeWithWrongProof | Said::WelcomeWithoutProof => {
+                return Err(Failure::own("an agent says no welcome"));
+            }
+        };
+        self.agent.hello(&mut self.peer, credential, binding).await
+    }
+
+    async fn say_as_gateway(&mut self, said: Said) -> Result<(), Failure> {
+        let welcome = self.welcome().await?;
+        let proof = match said {
+            Said::WelcomeWithWrongProof => Some(random::octets()),
+            Said::WelcomeWithoutProof => None,
+            _ => return Err(Failure::own("a gateway says no hello")),
+        };
+        let welcome = control::with_proof(&welcome, proof).map_err(Failure::own)?;
+        control::send(&mut self.peer, &welcome).await;
+        Ok(())
+    }
+
+    async fn welcome(&mut self) -> Result<Bytes, Failure> {
+        let Side::Gateway { listener, .. } = &self.player.side else {
+            return Err(Failure::own("an agent says no welcome"));
+        };
+        self.gateway.welcome(&mut self.peer, listener.credential()).await
+    }
+
+    async fn hear(&mut self, heard: &Heard) -> Result<(), Failure> {
+        loop {
+            let message = self.agent.hear(&mut self.peer).await?;
+            let (kind, number) = control::kind(&message);
+            if number != heard.number {
+                continue;
+            }
+            let code = match &message {
+                GatewayMessage::Refused { refusal, .. } => Some(refusal.code().as_str().to_owned()),
+                _ => None,
+            };
+            if kind != heard.kind || (heard.code.is_some() && heard.code != code) {
+                let code = code.unwrap_or_default();
+                return Err(Failure::new(
+                    "8",
+                    format!("the answer is `{kind}` {code}, not `{}`", heard.kind),
+                ));
+            }
+            if let GatewayMessage::Answer { answer: Answer::Registered(registered), .. } = message {
+                self.other.address = registered.addresses.first().cloned();
+            }
+            return Ok(());
+        }
+    }
+
+    async fn fill(&mut self, fill: &Fill) -> Result<(), Failure> {
+        let mut sent = 0;
+        loop {
+            let limit = self.peer.limit(fill.id);
+            while sent < limit {
+                let length = (limit - sent).min(u64::from(MAX_DATA_BYTES));
+                self.fill_with(fill.id, u16::try_from(length).unwrap_or(MAX_DATA_BYTES)).await;
+                sent += length;
+            }
+            if sent > MOST_FILLING {
+                return Err(Failure::new("3.5", "credit without end for what nobody reads"));
+            }
+            while self.peer.limit(fill.id) == sent {
+                if !self.peer.listen(STEADY).await? {
+                    self.fill_with(fill.id, fill.beyond).await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn fill_with(&mut self, id: u32, length: u16) {
+        let payload = Bytes::from(vec![b'x'; usize::from(length)]);
+        self.peer.send(&wire::encode(&Frame::Data { id, payload, fin: false })).await;
+    }
+
+    async fn open_too_many(&mut self, open: &OpenTooMany) -> Result<(), Failure> {
+        let head = wire::octets(&open.head).map_err(Failure::own)?;
+        let mut id = open.first;
+        loop {
+            let opened = u64::from(id.div_ceil(2));
+            if opened > self.peer.streams() && !self.peer.listen(STEADY).await? {
+                self.peer.send(&wire::encode(&Frame::Open { id, credit: 0, head, fin: false })).await;
+                return Ok(());
+            }
+            if opened <= self.peer.streams() {
+                self.peer
+                    .send(&wire::encode(&Frame::Open { id, credit: 0, head: head.clone(), fin: false }))
+                    .await;
+                id += 2;
+            }
+        }
+    }
+}
+
+fn local(error: BoxError) -> Failure {
+    Failure::new("10", format!("on the other side of the one under test: {error}"))
+}
