@@ -421,6 +421,7 @@ impl Connection {
             && slot.send.credit() > 0;
         if is_stingy && !std::mem::replace(&mut slot.in_stingy, true) {
             self.stingy.push_back(place);
+            self.timers.is_new |= self.timers.stingy_since.is_none();
             self.timers.stingy_since.get_or_insert(self.now);
         }
     }

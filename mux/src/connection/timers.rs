@@ -18,6 +18,8 @@ pub(super) struct Timers {
     pub(super) stalled_since: Option<Instant>,
     /// Since when a sender waits for credit that is worth a frame.
     pub(super) stingy_since: Option<Instant>,
+    /// Whether `stingy_since` was set outside of what the driver awaits, who is to look at its timer.
+    pub(super) is_new: bool,
     /// The pause before a keepalive, with its jitter.
     keepalive: Duration,
 }
@@ -36,6 +38,7 @@ impl Timers {
             partial_since: None,
             stalled_since: None,
             stingy_since: None,
+            is_new: false,
             keepalive,
         }
     }
@@ -142,6 +145,12 @@ impl Connection {
             return None;
         }
         self.opens.next()
+    }
+
+    /// Whether a write has brought [`poll_timeout`](Self::poll_timeout) nearer since this was last asked.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn take_new_deadline(&mut self) -> bool {
+        std::mem::take(&mut self.timers.is_new)
     }
 
     fn force_stingy(&mut self) {

@@ -258,6 +258,10 @@ impl Shared {
                 state.core.poll_transmit(now, &mut output.batch);
                 state.take_wakes_into(self, &mut output.wakes);
             }
+            if state.core.take_new_deadline() {
+                // Whoever writes here, the timer is the driver's.
+                output.wakes.extend(state.driver.clone());
+            }
             drop(state);
             output.wakes.drain(..).for_each(Waker::wake);
             if output.batch.is_empty() {
@@ -336,7 +340,8 @@ impl State {
 
     /// The driver's waker, if it has to be told that something is due.
     pub(super) fn driver_to_wake(&mut self) -> Option<Waker> {
-        if self.driver_awake || !(self.core.has_output() || self.core.is_done() || self.is_abandoned()) {
+        let is_due = self.core.has_output() || self.core.is_done() || self.is_abandoned();
+        if self.driver_awake || !(is_due || self.core.take_new_deadline()) {
             return None;
         }
         let waker = self.driver.clone()?;
