@@ -228,7 +228,8 @@ impl Peer {
         let mut octets = BytesMut::from(octets);
         while let Ok(Some(Received { frame, .. })) = wire::take(&mut octets) {
             match frame {
-                Frame::Hello(hello) => self.window = u64::from(hello.stream_window),
+                // A second one is there to be refused.
+                Frame::Hello(hello) if self.window == 0 => self.window = u64::from(hello.stream_window),
                 Frame::Open { id, credit, .. } => {
                     self.granted.insert(id, u64::from(credit));
                 }

@@ -255,12 +255,9 @@ impl<'a> Scene<'a> {
     async fn close(&mut self, codes: &[String]) -> Result<(), Failure> {
         let wanted = codes.join(" or ");
         let code = loop {
-            match self
-                .peer
-                .next()
-                .await
-                .map_err(|_| Failure::new("3.7 rule 4", format!("no CLOSE with {wanted}")))?
-            {
+            match self.peer.next().await.map_err(|failure| {
+                Failure::new(failure.section, format!("no CLOSE with {wanted}: {}", failure.what))
+            })? {
                 Next::Frame(_) => {}
                 Next::Close(code) => break code,
                 Next::End => {
