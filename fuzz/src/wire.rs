@@ -114,7 +114,8 @@ pub fn wire_credential(data: &[u8]) {
             assert_eq!(*credential.reveal(), text);
             assert!(!format!("{credential:?}").contains(&text[21..]));
         }
-        Err(error) => assert!(text.len() < 8 || !format!("{error:?} {error}").contains(text)),
+        // The error is a plain value: it has no room for anything of the text.
+        Err(error) => assert_eq!(size_of_val(&error), 1),
     }
 }
 
