@@ -22,8 +22,8 @@ async fn r18_r19_r08_requests_with_two_readings_are_refused_and_nothing_is_forwa
         format!("GET / HTTP/1.1\r\nhost : {host}\r\n\r\n"),
         format!("GET / HTTP/1.1\r\nhost: {host}\r\n folded: yes\r\n\r\n"),
         "GET / HTTP/1.1\r\n\r\n".to_owned(),
-        format!("GET http://other.example/ HTTP/1.1\r\nhost: {host}\r\n\r\n"),
-        format!("GET http://user@{host}/ HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+        format!("GET http://other.example/ HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"),
+        format!("GET http://user@{host}/ HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"),
     ];
     for case in cases {
         let reply = raw(world.http().await, case.as_bytes()).await;
