@@ -21,6 +21,13 @@ pub struct Script {
     pub(super) steps: Vec<Step>,
 }
 
+impl Script {
+    /// Whether it stays below the control stream, so that it needs no credential.
+    pub fn is_below_control(&self) -> bool {
+        self.start < Start::Control
+    }
+}
+
 /// How far a session is before a script begins.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "kebab-case")]

@@ -76,6 +76,21 @@ impl World {
         format!("{name}.{}", self.gateway.zone())
     }
 
+    /// A connection to the agent port, below the protocol.
+    pub async fn agent_port(&self) -> Result<TlsStream<TcpStream>, BoxError> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.gateway.anchor_pem().as_bytes())?)?;
+        let mut config = ClientConfig::builder_with_provider(adit_examples::provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"adit/1".to_vec()];
+        let socket = TcpStream::connect(self.gateway.agent_address()).await?;
+        socket.set_nodelay(true)?;
+        let name = ServerName::try_from(self.gateway.server_name().to_owned())?;
+        Ok(TlsConnector::from(Arc::new(config)).connect(name, socket).await?)
+    }
+
     pub async fn http(&self) -> TcpStream {
         TcpStream::connect(self.gateway.http_address()).await.unwrap()
     }
