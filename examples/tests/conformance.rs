@@ -1,5 +1,5 @@
 //! The conformance scripts against our own gateway and agent, and against doubles that each break one rule.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod support;
 
