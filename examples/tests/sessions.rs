@@ -65,6 +65,22 @@ async fn w25_r13_a_port_out_of_range_stops_the_agent_with_a_port_to_try() {
 }
 
 #[tokio::test]
+async fn a_port_that_another_program_has_is_passed_over() {
+    let upstream = Greeter::start("a").await;
+    let outside = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = outside.local_addr().unwrap().port();
+    let folder = Folder::new();
+    // Two ports, the first of which is another program's.
+    let config = Config::on_loopback(folder.0.join("gateway"), (taken, taken + 1));
+    let gateway = Gateway::start(config).await.unwrap();
+    let secret = gateway.fresh_secret().unwrap().to_owned();
+    let world = World { gateway, secret, folder };
+    let tunnel = Tunnel::Tcp { upstream: upstream.address.into(), name: None, public_port: None };
+    let addresses = world.agent(tunnel).serving().await;
+    assert!(addresses[0].ends_with(&format!(":{}", taken + 1)), "{addresses:?}");
+}
+
+#[tokio::test]
 async fn a_name_that_breaks_the_rules_comes_back_with_one_that_does_not() {
     let world = World::start().await;
     let upstream = Greeter::start("a").await;

@@ -24,6 +24,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+/// How many ports are tried for a tunnel that takes any, before it is told that there is none.
+const MAX_PORT_ATTEMPTS: u32 = 32;
+
 /// Grants tunnels.
 pub(super) struct Registrar {
     hub: Arc<Hub>,
@@ -98,11 +101,18 @@ impl Registrar {
     ) -> Result<(Registered, Grant), Refusal> {
         let protocol = protocol(wanted)?;
         let name = self.claim(applicant.owner, &wanted.claim)?.into_name();
-        let lease = self.enter(&name, protocol, wanted.port)?;
-        if let Some(lease) = &lease {
-            self.listen(&name, lease).await?;
+        let wants_any = wanted.port.is_none_or(|port| port == 0);
+        let mut attempts = if wants_any { MAX_PORT_ATTEMPTS } else { 1 };
+        loop {
+            let lease = self.enter(&name, protocol, wanted.port)?;
+            let Some(open) = &lease else { return self.attach(applicant, name, lease) };
+            match self.listen(&name, open).await {
+                Ok(()) => return self.attach(applicant, name, lease),
+                Err(refusal) if attempts <= 1 => return Err(refusal),
+                // Another program has that one; whoever takes any port gets the next.
+                Err(_) => attempts -= 1,
+            }
         }
-        self.attach(applicant, name, lease)
     }
 
     /// Pauses a tunnel, or lets visitors in again.
@@ -208,7 +218,7 @@ impl Registrar {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::warn!(port, kind = ?error.kind(), "a public port can't be opened");
-                self.books().ports.disconnect(lease, Instant::now());
+                self.set_aside(name, port);
                 let message =
                     format!("port {port} is in use outside this gateway; ask for port 0 to get any");
                 return Err(Refusal::new(Code::PORT_UNAVAILABLE, message));
@@ -220,6 +230,19 @@ impl Registrar {
             tunnel.port = Some(public);
         }
         Ok(())
+    }
+
+    /// Gives nobody a port that another program has, for as long as a port waits for its tunnel.
+    fn set_aside(&self, name: &TunnelName, port: u16) {
+        let (mut books, now) = (self.books(), Instant::now());
+        let Books { tunnels, ports, .. } = &mut *books;
+        if let Some(tunnel) = tunnels.get(name) {
+            ports.release(tunnel.record.id(), port);
+        }
+        let outsider = TunnelId::from_u128(random::wide());
+        if let Ok(lease) = ports.claim(outsider, port, now) {
+            ports.disconnect(&lease, now);
+        }
     }
 
     /// Makes the tunnel lead to the applicant; whoever served it before is told to stop for good.
