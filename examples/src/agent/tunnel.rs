@@ -2,6 +2,7 @@
 
 use super::config::{Config, Tunnel};
 use super::report::Event;
+use adit_naming::{Endpoint, Service};
 use adit_wire_proto::Protocol;
 use adit_wire_proto::control::{Claim, Register, Registered, TlsMode};
 
@@ -28,7 +29,7 @@ pub(super) fn serving(config: &Config, registered: &Registered) -> Event {
     let first = registered.addresses.first().cloned().unwrap_or_default();
     let r#try = match &config.tunnel {
         Tunnel::Http { .. } | Tunnel::Tls { .. } => curl(&first, &config.link.ca.display().to_string()),
-        Tunnel::Tcp { .. } => first.replacen("tcp://", "nc ", 1).replace(':', " "),
+        Tunnel::Tcp { upstream, .. } => connection_string(&first, upstream.address().1),
     };
     Event::Serving {
         name: registered.name.clone(),
@@ -38,10 +39,32 @@ pub(super) fn serving(config: &Config, registered: &Registered) -> Event {
     }
 }
 
+/// What people paste to reach a TCP service: by what the port of the upstream is known for, or else a plain client.
+fn connection_string(address: &str, upstream_port: u16) -> String {
+    let plain = || address.replacen("tcp://", "nc ", 1).replace(':', " ");
+    match (Endpoint::parse(address), Service::choose(Some(Service::Tcp), upstream_port)) {
+        (Ok(_), Service::Tcp) | (Err(_), _) => plain(),
+        (Ok(endpoint), service) => endpoint.connect_with(service).to_string(),
+    }
+}
+
 /// The development authority is trusted by nobody, so curl has to be told.
 fn curl(address: &str, ca: &str) -> String {
     match address.strip_prefix("https://") {
         Some(_) => format!("curl --cacert {ca} {address}"),
         None => format!("curl {address}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tcp_tunnel_is_reached_by_what_its_upstream_is_known_for() {
+        let show = |port| connection_string("tcp://127.0.0.1:35432", port);
+        assert_eq!(show(5432), "postgresql://127.0.0.1:35432/");
+        assert_eq!(show(6379), "redis://127.0.0.1:35432/");
+        assert_eq!(show(1), "nc 127.0.0.1 35432");
     }
 }
