@@ -67,8 +67,7 @@ async fn w25_r13_a_port_out_of_range_stops_the_agent_with_a_port_to_try() {
 #[tokio::test]
 async fn a_port_that_another_program_has_is_passed_over() {
     let upstream = Greeter::start("a").await;
-    let outside = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let taken = outside.local_addr().unwrap().port();
+    let (outside, taken) = neighbours().await;
     let folder = Folder::new();
     // Two ports, the first of which is another program's.
     let config = Config::on_loopback(folder.0.join("gateway"), (taken, taken + 1));
@@ -78,6 +77,18 @@ async fn a_port_that_another_program_has_is_passed_over() {
     let tunnel = Tunnel::Tcp { upstream: upstream.address.into(), name: None, public_port: None };
     let addresses = world.agent(tunnel).serving().await;
     assert!(addresses[0].ends_with(&format!(":{}", taken + 1)), "{addresses:?}");
+    drop(outside);
+}
+
+/// A listener on a port whose neighbour above is free, below the ports that the system gives out by itself.
+async fn neighbours() -> (tokio::net::TcpListener, u16) {
+    for port in (20_000..30_000).step_by(2) {
+        let local = |port: u16| tokio::net::TcpListener::bind(("127.0.0.1", port));
+        if let (Ok(listener), Ok(_free)) = (local(port).await, local(port + 1).await) {
+            return (listener, port);
+        }
+    }
+    panic!("no two free ports beside each other");
 }
 
 #[tokio::test]
