@@ -6,6 +6,8 @@ pub use hello::{
     AlpnProtocols, ClientHello, Ech, HelloError, KeyShare, Malformation, ProtocolVersion, Sniff, SniffLimits,
     Sniffer,
 };
+#[cfg(feature = "ja4")]
+pub use hello::{Ja4, Ja4Transport};
 
 mod server_name;
 pub use server_name::{ServerName, ServerNameError};

@@ -164,6 +164,9 @@ fn check_facts(id: &Value, expect: &Value, hello: &ClientHello) {
         .map(|share| serde_json::json!([format!("{:04x}", share.group()), share.bytes()]))
         .collect();
     assert_eq!(shares, list(&expect["key_shares"]), "{id}");
+    let types: Vec<Value> = hello.extension_types().iter().map(|kind| (*kind).into()).collect();
+    assert_eq!(types, list(&expect["extension_types"]), "{id}");
+    assert_eq!(hello.sends_grease(), expect["grease"] == true, "{id}");
     assert_eq!(hello.ech().is_some(), expect["ech"].is_string(), "{id}");
     assert_eq!(hello.has_draft_esni(), expect["esni_draft"] == true, "{id}");
 }

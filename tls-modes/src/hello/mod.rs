@@ -1,9 +1,13 @@
 mod error;
+#[cfg(feature = "ja4")]
+mod ja4;
 mod sniffer;
 
 use std::fmt;
 
 pub use error::{HelloError, Malformation};
+#[cfg(feature = "ja4")]
+pub use ja4::{Ja4, Ja4Transport};
 pub use sniffer::{Sniff, SniffLimits, Sniffer};
 
 use crate::reader::Reader;
@@ -16,10 +20,11 @@ use crate::{ServerName, ServerNameError};
 ///      ProtocolVersion legacy_version;         legacy_version()
 ///      Random random;                          -
 ///      opaque session_id<0..32>;               checked
-///      CipherSuite cipher_suites<2..2^16-2>;   checked
+///      CipherSuite cipher_suites<2..2^16-2>;   cipher_suites()
 ///      opaque compression<1..2^8-1>;           checked
-///      Extension extensions<0..2^16-1>;        may be absent as a whole
+///      Extension extensions<0..2^16-1>;        extension_types(); may be absent as a whole
 ///   }      0 server_name                       server_name(), has_ip_literal()
+///         13 signature_algorithms              signature_algorithms()
 ///         16 application_layer_protocol_...    alpn()
 ///         42 early_data                        offers_early_data()
 ///         43 supported_versions                versions()
@@ -33,9 +38,12 @@ use crate::{ServerName, ServerNameError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientHello {
     legacy_version: ProtocolVersion,
+    cipher_suites: Box<[u16]>,
+    extension_types: Box<[u16]>,
     server_name: Option<ServerName>,
     has_ip_literal: bool,
     alpn: AlpnProtocols,
+    signature_algorithms: Box<[u16]>,
     versions: Option<Box<[ProtocolVersion]>>,
     key_shares: Box<[KeyShare]>,
     ech: Option<Ech>,
@@ -51,8 +59,7 @@ impl ClientHello {
     /// [`HelloError::Malformed`] and [`HelloError::InvalidName`].
     pub fn from_body(body: &[u8]) -> Result<Self, HelloError> {
         let mut reader = Reader::new(body);
-        let legacy_version = read_fixed_part(&mut reader)?;
-        let mut hello = Self::with_version(legacy_version);
+        let mut hello = Self::read_fixed_part(&mut reader)?;
         // RFC 8446 §4.1.2: a hello of older versions may end here, without any extension block.
         if !reader.is_empty() {
             hello.read_extensions(&mut reader)?;
@@ -95,6 +102,24 @@ impl ClientHello {
         }
     }
 
+    /// The cipher suites offered, by their IANA numbers, in the client's order and with its GREASE; never empty.
+    pub fn cipher_suites(&self) -> &[u16] {
+        &self.cipher_suites
+    }
+
+    /// The types of all extensions, in the client's order and with its GREASE, each once.
+    pub fn extension_types(&self) -> &[u16] {
+        &self.extension_types
+    }
+
+    /// The SignatureSchemes of the signature_algorithms extension, in the client's order; empty if it is absent.
+    ///
+    /// Empty also if the extension is malformed: what is only told of is no reason to refuse a hello that the agent
+    /// might serve.
+    pub fn signature_algorithms(&self) -> &[u16] {
+        &self.signature_algorithms
+    }
+
     /// The key shares offered, in the client's order and with its GREASE.
     pub fn key_shares(&self) -> &[KeyShare] {
         &self.key_shares
@@ -110,23 +135,43 @@ impl ClientHello {
         self.has_draft_esni
     }
 
+    /// Whether some cipher suite, extension, version or key share is GREASE (RFC 8701), as current browsers send it.
+    pub fn sends_grease(&self) -> bool {
+        let versions = self.versions().iter().map(|version| version.code());
+        let groups = self.key_shares().iter().map(|share| share.group());
+        let offered = self.cipher_suites().iter().chain(self.extension_types()).copied();
+        offered.chain(versions).chain(groups).any(is_grease)
+    }
+
     /// Whether early data follows. Passthrough forwards it; an edge must not take it, since it can be replayed.
     pub fn offers_early_data(&self) -> bool {
         self.offers_early_data
     }
 
-    fn with_version(legacy_version: ProtocolVersion) -> Self {
-        Self {
-            legacy_version,
+    fn read_fixed_part(reader: &mut Reader<'_>) -> Result<Self, HelloError> {
+        let version = expect(reader.u16(), Malformation::VersionOrRandom)?;
+        let _random: [u8; 32] = expect(reader.array(), Malformation::VersionOrRandom)?;
+        let session_id =
+            reader.vector8().filter(|session_id| session_id.rest().len() <= MAX_SESSION_ID_BYTES);
+        expect(session_id, Malformation::SessionId)?;
+        let suites = reader.vector16().filter(|suites| !suites.is_empty());
+        let cipher_suites = expect(suites.and_then(read_codes), Malformation::CipherSuites)?;
+        let compression = reader.vector8().filter(|methods| !methods.is_empty());
+        expect(compression, Malformation::CompressionMethods)?;
+        Ok(Self {
+            legacy_version: ProtocolVersion(version),
+            cipher_suites,
+            extension_types: Box::default(),
             server_name: None,
             has_ip_literal: false,
             alpn: AlpnProtocols::default(),
+            signature_algorithms: Box::default(),
             versions: None,
             key_shares: Box::default(),
             ech: None,
             has_draft_esni: false,
             offers_early_data: false,
-        }
+        })
     }
 
     fn read_extensions(&mut self, reader: &mut Reader<'_>) -> Result<(), HelloError> {
@@ -135,19 +180,23 @@ impl ClientHello {
         if !reader.is_empty() {
             return Err(malformed);
         }
-        let mut seen = Vec::with_capacity(TYPICAL_EXTENSIONS);
+        let mut types = Vec::with_capacity(TYPICAL_EXTENSIONS);
         while !block.is_empty() {
             let extension = block.u16().ok_or(malformed)?;
             let content = block.vector16().ok_or(malformed)?;
-            seen.push(extension);
+            types.push(extension);
             self.read_extension(extension, content)?;
         }
-        check_no_duplicates(seen)
+        self.extension_types = types.as_slice().into();
+        check_no_duplicates(types)
     }
 
     fn read_extension(&mut self, extension: u16, content: Reader<'_>) -> Result<(), HelloError> {
         match extension {
             SERVER_NAME => self.read_server_name(content)?,
+            SIGNATURE_ALGORITHMS => {
+                self.signature_algorithms = read_signature_algorithms(content).unwrap_or_default();
+            }
             ALPN => self.alpn = expect(AlpnProtocols::read(content), Malformation::Alpn)?,
             EARLY_DATA => self.offers_early_data = true,
             SUPPORTED_VERSIONS => {
@@ -303,18 +352,6 @@ impl fmt::Debug for AlpnProtocols {
     }
 }
 
-fn read_fixed_part(reader: &mut Reader<'_>) -> Result<ProtocolVersion, HelloError> {
-    let version = expect(reader.u16(), Malformation::VersionOrRandom)?;
-    let _random: [u8; 32] = expect(reader.array(), Malformation::VersionOrRandom)?;
-    let session_id = reader.vector8().filter(|session_id| session_id.rest().len() <= MAX_SESSION_ID_BYTES);
-    expect(session_id, Malformation::SessionId)?;
-    let suites = reader.vector16().filter(|suites| suites.rest().len().is_multiple_of(2));
-    expect(suites.filter(|suites| !suites.is_empty()), Malformation::CipherSuites)?;
-    let compression = reader.vector8().filter(|methods| !methods.is_empty());
-    expect(compression, Malformation::CompressionMethods)?;
-    Ok(ProtocolVersion(version))
-}
-
 /// The one host name of a server_name extension. Every other shape is refused: parsers that take the first of two
 /// names, or the last, or skip unknown types, disagree about who was asked for.
 ///
@@ -328,6 +365,17 @@ fn read_host_name<'a>(mut content: Reader<'a>) -> Option<&'a [u8]> {
     let HOST_NAME = list.u8()? else { return None };
     let host_name = list.vector16()?;
     (!host_name.is_empty() && list.is_empty() && content.is_empty()).then_some(host_name.rest())
+}
+
+/// Numbers of two bytes each, to the end.
+fn read_codes(list: Reader<'_>) -> Option<Box<[u16]>> {
+    let (codes, odd) = list.rest().as_chunks();
+    odd.is_empty().then(|| codes.iter().map(|code| u16::from_be_bytes(*code)).collect())
+}
+
+fn read_signature_algorithms(mut content: Reader<'_>) -> Option<Box<[u16]>> {
+    let list = content.vector16()?;
+    if content.is_empty() { read_codes(list) } else { None }
 }
 
 fn read_versions(mut content: Reader<'_>) -> Option<Box<[ProtocolVersion]>> {
@@ -353,6 +401,12 @@ fn read_key_shares(mut content: Reader<'_>) -> Option<Box<[KeyShare]>> {
     Some(key_shares.into())
 }
 
+/// 0x0a0a, 0x1a1a … 0xfafa (RFC 8701 §2).
+const fn is_grease(code: u16) -> bool {
+    let [high, low] = code.to_be_bytes();
+    high == low && low & 0x0f == 0x0a
+}
+
 /// Sorting keeps this within n log n of what was received, however many extensions there are.
 fn check_no_duplicates(mut extensions: Vec<u16>) -> Result<(), HelloError> {
     extensions.sort_unstable();
@@ -370,6 +424,7 @@ fn expect<T>(part: Option<T>, what: Malformation) -> Result<T, HelloError> {
 }
 
 const SERVER_NAME: u16 = 0;
+const SIGNATURE_ALGORITHMS: u16 = 13;
 const ALPN: u16 = 16;
 const EARLY_DATA: u16 = 42;
 const SUPPORTED_VERSIONS: u16 = 43;
