@@ -3,8 +3,8 @@
 
 mod hello;
 pub use hello::{
-    AlpnProtocols, ClientHello, Ech, HelloError, KeyShare, Malformation, ProtocolVersion, Sniff, SniffLimits,
-    Sniffer,
+    AlpnProtocols, ClientHello, Ech, HelloError, HelloRoom, KeyShare, Malformation, ProtocolVersion,
+    RoomFull, RoomLimits, SeatId, Sniff, SniffLimits, Sniffer,
 };
 #[cfg(feature = "ja4")]
 pub use hello::{Ja4, Ja4Transport};
@@ -21,7 +21,7 @@ pub use mode::{ACME_TLS_1, Domain, Mode, ModePolicy, ModeRefusal, NameStanding, 
 #[cfg(feature = "tokio")]
 mod io;
 #[cfg(feature = "tokio")]
-pub use io::{SniffError, Sniffed, refuse, sniff};
+pub use io::{SniffError, SniffRoom, SniffSeat, Sniffed, refuse, sniff};
 
 #[cfg(any(feature = "ca", feature = "agent"))]
 mod keys;

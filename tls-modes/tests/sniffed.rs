@@ -7,8 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use adit_tls_modes::{AlertDescription, HelloError, SniffError, SniffLimits, Sniffed, refuse, sniff};
+use adit_tls_modes::{
+    AlertDescription, HelloError, RoomLimits, SniffError, SniffLimits, SniffRoom, Sniffed, refuse, sniff,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use support::HelloBuilder;
@@ -60,6 +63,52 @@ async fn t04_a_drip_is_cut_off_ten_seconds_after_accept() {
     };
     assert_eq!(accepted.elapsed().as_secs(), 10);
     assert!(matches!(error, SniffError::Refused { error: HelloError::DeadlinePassed, .. }));
+}
+
+#[tokio::test]
+async fn t56_half_hellos_of_one_source_hold_up_nobody_else() {
+    let room = SniffRoom::new(RoomLimits::new());
+    let crowd = "192.0.2.1".parse().unwrap();
+    let mut waiting = JoinSet::new();
+    let mut ends = Vec::new();
+    for _ in 0..10_000 {
+        let Ok(seat) = room.enter(crowd) else { continue };
+        let (mut visitor, gateway) = duplex(1 << 16);
+        visitor.write_all(&[22, 3, 1]).await.unwrap();
+        ends.push(visitor);
+        waiting.spawn(seat.sniff(gateway, SniffLimits::new(), in_seconds(10)));
+    }
+    assert_eq!(room.len(), 256, "the others were refused at the door");
+    let (mut visitor, gateway) = duplex(1 << 16);
+    visitor.write_all(&HelloBuilder::host("a.example").stream()).await.unwrap();
+    let seat = room.enter("192.0.2.2".parse().unwrap()).unwrap();
+    let (hello, _) = seat.sniff(gateway, SniffLimits::new(), in_seconds(10)).await.unwrap();
+    assert_eq!(hello.server_name().unwrap().as_str(), "a.example");
+    assert_eq!(room.len(), 256, "whoever has said hello has left");
+    waiting.shutdown().await;
+    assert!(room.is_empty() && room.bytes() == 0, "so has who was dropped");
+}
+
+#[tokio::test]
+async fn t57_unfinished_hellos_give_way_to_newer_ones() {
+    let most = 1_000_000;
+    let room = SniffRoom::new(RoomLimits::new().max_bytes(most));
+    let unfinished = &HelloBuilder::host("a.example").extension(21, vec![0; 62_000]).stream()[..60_000];
+    let mut sniffing = JoinSet::new();
+    let mut ends = Vec::new();
+    for host in 0..100 {
+        let seat = room.enter(std::net::Ipv4Addr::from_bits(host).into()).unwrap();
+        let (mut visitor, gateway) = duplex(1 << 16);
+        visitor.write_all(unfinished).await.unwrap();
+        ends.push(visitor);
+        sniffing.spawn(seat.sniff(gateway, SniffLimits::new(), in_seconds(10)));
+    }
+    for _ in 0..100 - most / unfinished.len() {
+        let error = sniffing.join_next().await.unwrap().unwrap().unwrap_err();
+        assert!(matches!(error, SniffError::Refused { error: HelloError::GaveWay, .. }));
+    }
+    assert!(room.bytes() <= most);
+    assert_eq!(room.len(), most / unfinished.len());
 }
 
 #[tokio::test]

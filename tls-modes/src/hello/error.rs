@@ -60,13 +60,16 @@ pub enum HelloError {
     /// The deadline passed first.
     #[error("the ClientHello did not arrive in time")]
     DeadlinePassed,
+    /// Too many connections were saying hello, and this one had taken longest. No fault need be its own.
+    #[error("the ClientHello gave way to those of newer connections")]
+    GaveWay,
 }
 
 impl HelloError {
     /// The alert to send before closing, or `None` where none is due: what does not speak TLS gets no TLS answer.
     pub const fn alert(&self) -> Option<AlertDescription> {
         match self {
-            Self::NotTls | Self::Sslv2 | Self::Eof { .. } | Self::DeadlinePassed => None,
+            Self::NotTls | Self::Sslv2 | Self::Eof { .. } | Self::DeadlinePassed | Self::GaveWay => None,
             Self::UnexpectedRecord { first: true, .. } => None,
             Self::UnexpectedRecord { first: false, .. } | Self::NotClientHello { .. } => {
                 Some(AlertDescription::UNEXPECTED_MESSAGE)
@@ -91,6 +94,7 @@ impl HelloError {
             Self::InvalidName { .. } => "invalid_name",
             Self::Eof { .. } => "eof",
             Self::DeadlinePassed => "deadline_passed",
+            Self::GaveWay => "gave_way",
         }
     }
 }

@@ -1,6 +1,7 @@
 mod error;
 #[cfg(feature = "ja4")]
 mod ja4;
+mod room;
 mod sniffer;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::fmt;
 pub use error::{HelloError, Malformation};
 #[cfg(feature = "ja4")]
 pub use ja4::{Ja4, Ja4Transport};
+pub use room::{HelloRoom, RoomFull, RoomLimits, SeatId};
 pub use sniffer::{Sniff, SniffLimits, Sniffer};
 
 use crate::reader::Reader;

@@ -17,7 +17,7 @@ use crate::reader::Reader;
 ///        |    +----------------------|---+-----> Answered(Err(error))
 ///        +---------------------------+                  ^
 ///            record used up             receive_end,    |
-///                                       handle_timeout, from any other state
+///                                       handle_timeout, give_way, from any other state
 /// ```
 ///
 /// Costs: each byte is looked at once, or twice if the hello spans records; memory is at most four times what was
@@ -59,6 +59,11 @@ impl Sniffer {
     /// Takes the passing of the deadline: [`SniffLimits::timeout`] after the connection was accepted.
     pub fn handle_timeout(&mut self) -> Sniff<'_> {
         self.give_up(HelloError::DeadlinePassed)
+    }
+
+    /// Takes the loss of its place in a [`HelloRoom`](crate::HelloRoom): its memory is wanted for newer connections.
+    pub fn give_way(&mut self) -> Sniff<'_> {
+        self.give_up(HelloError::GaveWay)
     }
 
     /// What is known by now.

@@ -1,9 +1,12 @@
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::io::Sniffed;
+use crate::io::{SniffSeat, Sniffed};
 use crate::{AlertDescription, ClientHello, HelloError, Sniff, SniffLimits, Sniffer};
 
 /// Reads from `io` until the ClientHello is complete, and gives it back with a stream that replays every byte.
@@ -25,21 +28,39 @@ where
     IO: AsyncRead + Unpin,
 {
     let mut sniffer = Sniffer::new(limits);
-    match timeout_at(deadline, read_hello(&mut sniffer, &mut io)).await {
+    match timeout_at(deadline, read_hello(&mut sniffer, &mut io, |_| {})).await {
         Ok(Ok(())) => {}
         Ok(Err(source)) => return Err(SniffError::Io { source }),
         Err(_elapsed) => {
             let _ = sniffer.handle_timeout();
         }
     }
-    match sniffer.into_parts() {
-        (Some(Ok(hello)), received) => Ok((hello, Sniffed::new(received, io))),
-        (Some(Err(error)), received) => Err(SniffError::Refused { error, io: Sniffed::new(received, io) }),
-        (None, received) => {
-            // Not reached: `read_hello` ends with a verdict, and the timeout is one.
-            Err(SniffError::Refused { error: HelloError::DeadlinePassed, io: Sniffed::new(received, io) })
+    finish(sniffer, io)
+}
+
+/// The same, counted in a room, and given up when the room needs the memory.
+pub(super) async fn sniff_seated<IO>(
+    seat: &SniffSeat,
+    mut io: IO,
+    limits: SniffLimits,
+    deadline: Instant,
+) -> Result<(ClientHello, Sniffed<IO>), SniffError<IO>>
+where
+    IO: AsyncRead + Unpin,
+{
+    let mut sniffer = Sniffer::new(limits);
+    let reading = read_hello(&mut sniffer, &mut io, |bytes| seat.receive(bytes));
+    match timeout_at(deadline, unless(seat.shed(), reading)).await {
+        Ok(Some(Ok(()))) => {}
+        Ok(Some(Err(source))) => return Err(SniffError::Io { source }),
+        Ok(None) => {
+            let _ = sniffer.give_way();
+        }
+        Err(_elapsed) => {
+            let _ = sniffer.handle_timeout();
         }
     }
+    finish(sniffer, io)
 }
 
 /// Sends the alert, if one is due, and closes our direction of the stream. What the peer still sends is not read.
@@ -80,16 +101,42 @@ pub enum SniffError<IO> {
     },
 }
 
-async fn read_hello<IO: AsyncRead + Unpin>(sniffer: &mut Sniffer, io: &mut IO) -> io::Result<()> {
+fn finish<IO>(sniffer: Sniffer, io: IO) -> Result<(ClientHello, Sniffed<IO>), SniffError<IO>> {
+    match sniffer.into_parts() {
+        (Some(Ok(hello)), received) => Ok((hello, Sniffed::new(received, io))),
+        (Some(Err(error)), received) => Err(SniffError::Refused { error, io: Sniffed::new(received, io) }),
+        (None, received) => {
+            // Not reached: `read_hello` ends with a verdict, and giving up is one.
+            Err(SniffError::Refused { error: HelloError::DeadlinePassed, io: Sniffed::new(received, io) })
+        }
+    }
+}
+
+async fn read_hello<IO: AsyncRead + Unpin>(
+    sniffer: &mut Sniffer,
+    io: &mut IO,
+    count_received: impl Fn(usize),
+) -> io::Result<()> {
     let mut buffer = [0; READ_BYTES];
     loop {
         let count = io.read(&mut buffer).await?;
+        count_received(count);
         let received = buffer.get(..count).unwrap_or_default();
         let verdict = if received.is_empty() { sniffer.receive_end() } else { sniffer.receive(received) };
         if verdict != Sniff::NeedMore {
             return Ok(());
         }
     }
+}
+
+/// What `work` comes to, or `None` if `stop` comes first.
+async fn unless<T>(stop: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
+    let (mut stop, mut work) = (pin!(stop), pin!(work));
+    poll_fn(|cx| match stop.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => work.as_mut().poll(cx).map(Some),
+    })
+    .await
 }
 
 /// Enough for a post-quantum hello of a browser in one read, and small enough to live in a future.
