@@ -61,8 +61,10 @@ impl SessionEnd {
 }
 
 impl From<io::Error> for SessionEnd {
+    /// A connection that judges what it carries, as a WebSocket does, puts the [`Violation`] into its error.
     fn from(error: io::Error) -> Self {
-        Self::Io { kind: error.kind() }
+        let violation = error.get_ref().and_then(|inner| inner.downcast_ref::<Violation>());
+        violation.map_or(Self::Io { kind: error.kind() }, |violation| Self::Violation(violation.clone()))
     }
 }
 
@@ -152,6 +154,12 @@ pub enum Violation {
         /// The limit that our HELLO named.
         limit: u16,
     },
+    /// A text message on a WebSocket, which carries binary ones only.
+    #[error("a text message on a WebSocket")]
+    TextMessage,
+    /// A message on a WebSocket that is longer than what is taken.
+    #[error("a message on a WebSocket is too long")]
+    MessageTooLong,
     /// Too many frames of a kind that costs work and brings nothing.
     #[error("too many {what}")]
     Budget {
@@ -170,11 +178,12 @@ impl Violation {
             Self::StreamOrder { .. }
             | Self::UnknownStream { .. }
             | Self::PingSequence { .. }
-            | Self::GoAwayId { .. } => CloseCode::PROTOCOL,
+            | Self::GoAwayId { .. }
+            | Self::TextMessage => CloseCode::PROTOCOL,
             Self::StreamLimit { .. } => CloseCode::STREAM_LIMIT,
             Self::FlowControl { .. } => CloseCode::FLOW_CONTROL,
             Self::AfterEnd { .. } => CloseCode::STREAM_CLOSED,
-            Self::DatagramTooLarge { .. } => CloseCode::FRAME_TOO_LARGE,
+            Self::DatagramTooLarge { .. } | Self::MessageTooLong => CloseCode::FRAME_TOO_LARGE,
             Self::Budget { .. } => CloseCode::ENHANCE_CALM,
         }
     }

@@ -28,3 +28,6 @@ pub use driver::{
 };
 #[cfg(feature = "tower")]
 pub use driver::{Connector, TunnelIo};
+
+#[cfg(feature = "websocket")]
+pub mod carrier;

@@ -1,0 +1,4 @@
+//! What a session can travel on beside a plain connection.
+
+#[cfg(feature = "websocket")]
+pub mod websocket;

@@ -1,0 +1,23 @@
+//! WebSocket: the octets of the native carrier in binary messages, for networks that let nothing else through.
+//!
+//! ```
+//! # async fn example(socket: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error>> {
+//! use adit_mux::carrier::websocket;
+//! use adit_mux::{Builder, Role};
+//!
+//! // `socket` is a TLS connection in earnest.
+//! let io = websocket::connect(socket, "wss://gateway.example/").await?;
+//! let (session, incoming, driver) = Builder::new(Role::Dialler).build(io);
+//! tokio::spawn(driver);
+//! # let _ = (session, incoming);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `SPEC.md` section 15.1. Boundaries of messages mean nothing; each gathered write is one message.
+
+mod handshake;
+mod io;
+
+pub use handshake::{HandshakeError, ProtocolFailure, SUBPROTOCOL, accept, connect};
+pub use io::WebSocketIo;
