@@ -20,6 +20,9 @@ pub use admission::{
     KeyId, KeyKind, Reservation, Role,
 };
 
+mod idle;
+pub use idle::{Activity, Arrival, IdleRule, Traffic, WakeGate, WakeLimits, WakeOutput};
+
 mod ports;
 pub use ports::{PortLease, PortPool, PortUnavailable, Transport, Unavailable};
 
@@ -31,6 +34,9 @@ pub use request::{
     Admitted, CookieScope, GateError, HeldBack, PathView, Reaction, RequestGate, ResponseError, Visitor,
     prepare_request, prepare_response,
 };
+
+#[cfg(feature = "webhook")]
+mod compare;
 
 #[cfg(feature = "webhook")]
 mod webhook;

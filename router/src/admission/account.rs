@@ -340,6 +340,32 @@ mod tests {
     }
 
     #[test]
+    fn b01_in_every_order_of_64_registrations_a_budget_for_10_admits_10() {
+        use shuttle::sync::{Arc, Mutex};
+        let race = || {
+            let account = Arc::new(Mutex::new(account(Budget::Capped(Cents::new(1_000)))));
+            let threads: Vec<_> = (0..64)
+                .map(|number| {
+                    let account = Arc::clone(&account);
+                    shuttle::thread::spawn(move || {
+                        let tunnel = TunnelId::from_u128(number);
+                        // Each lock is a place where another thread may go first.
+                        let reserved =
+                            { account.lock().unwrap().reserve(tunnel, Cents::new(100), LEASE, NOW) };
+                        let Ok(reservation) = reserved else { return 0 };
+                        u32::from(account.lock().unwrap().commit(&reservation, NOW).is_ok())
+                    })
+                })
+                .collect();
+            let admitted: u32 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+            assert_eq!(admitted, 10);
+            assert_eq!(account.lock().unwrap().spent(), Cents::new(1_000));
+        };
+        shuttle::check_random(race, 100);
+        shuttle::check_pct(race, 50, 3);
+    }
+
+    #[test]
     fn b02_a_cap_below_the_spend_refuses_the_next_and_leaves_the_open() {
         let mut account = account(Budget::Uncapped);
         open(&mut account, ONE, 500).unwrap();

@@ -207,6 +207,46 @@ mod tests {
         finish(store.insert(record(2, "second"))).unwrap();
     }
 
+    #[test]
+    fn n13_of_a_restore_and_a_create_at_the_second_exactly_one_wins() {
+        use std::time::Duration;
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+        // Two gateways, the clock of one a second behind: one still restores, the other already deletes and creates.
+        shuttle::check_random(
+            move || {
+                let store = shuttle::sync::Arc::new(MemoryStore::new(10));
+                let mut old = record(1, "my-app");
+                old.apply(Command::Delete, SystemTime::UNIX_EPOCH).unwrap();
+                finish(store.insert(old)).unwrap();
+                let (one, other) = (shuttle::sync::Arc::clone(&store), store);
+                let restore = shuttle::thread::spawn(move || {
+                    change(&one, Command::Restore, end - Duration::from_secs(1))
+                });
+                let create = shuttle::thread::spawn(move || {
+                    change(&other, Command::Tick, end);
+                    shuttle::thread::yield_now();
+                    let created = finish(other.insert(record(2, "my-app"))).is_ok();
+                    (created, other)
+                });
+                let (restored, (created, store)) = (restore.join().unwrap(), create.join().unwrap());
+                assert!(restored != created, "restored {restored}, created {created}");
+                let name = TunnelName::parse("my-app").unwrap();
+                let holder = finish(store.load_by_name(name.borrowed())).unwrap().unwrap();
+                assert_eq!(holder.id(), TunnelId::from_u128(if created { 2 } else { 1 }));
+                assert_eq!(holder.state(), State::Active);
+            },
+            2_000,
+        );
+    }
+
+    /// Load, change, replace: another one may come between, and then this one has changed nothing.
+    fn change(store: &MemoryStore, command: Command, now: SystemTime) -> bool {
+        let Ok(Some(mut old)) = finish(store.load(TunnelId::from_u128(1))) else { return false };
+        let seen = old.revision();
+        shuttle::thread::yield_now();
+        old.apply(command, now).is_ok_and(|event| event.is_some()) && finish(store.replace(old, seen)).is_ok()
+    }
+
     fn record(id: u128, name: &str) -> Record {
         let new = NewRecord::new(TunnelId::from_u128(id), TunnelName::parse(name).unwrap());
         Record::create(new, SystemTime::UNIX_EPOCH).0

@@ -190,6 +190,26 @@ fn g21_in_a_rotation_both_secrets_are_good() {
 }
 
 #[test]
+fn g22_a_tag_wrong_at_either_end_costs_one_full_compare_as_the_right_one_does() {
+    let right = tag(b"secret", b"body");
+    let [mut first, mut last] = [right.clone(), right.clone()];
+    first[0] ^= 1;
+    last[31] ^= 1;
+    for (tag, is_right) in [(right, true), (first, false), (last, false)] {
+        let mut receiver = receiver(Validator::Github, b"secret");
+        let signature = format!("sha256={}", HEXLOWER.encode(&tag));
+        let compares = crate::compare::counted(|| {
+            let is_taken = is_valid(&mut receiver, &[("x-hub-signature-256", &signature)], b"body", 0);
+            assert_eq!(is_taken, is_right);
+        });
+        assert_eq!(compares, 1);
+    }
+    let mut receiver = receiver(Validator::Github, b"secret");
+    let missing = crate::compare::counted(|| assert!(!is_valid(&mut receiver, &[], b"body", 0)));
+    assert_eq!(missing, 1, "without a signature too");
+}
+
+#[test]
 fn g23_a_decoy_judges_and_takes_nothing() {
     let mut decoy = Receiver::decoy([7; 32]).unwrap();
     assert!(!is_valid(&mut decoy, &[("x-hub-signature-256", GITHUB_TAG)], GITHUB_BODY, 0));
