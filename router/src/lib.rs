@@ -46,3 +46,15 @@ pub use webhook::{
     Received, Receiver, SecretError, SignatureEncoding, Validator, ValidatorError, WebhookError,
     WebhookSecret,
 };
+
+#[cfg(feature = "policy")]
+mod policy;
+#[cfg(feature = "policy")]
+#[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
+pub use policy::{
+    AddressLimit, AuthMode, BasicUsers, ByteBudget, BytesSpent, Decision, Denial, FieldRules, Finding,
+    Forward, Moment, NewShare, PRIVATE_AUTHORIZATION, Pass, PathRules, PendingWebhook, Policy, PolicyError,
+    Presence, RUNLOOP_AUTHORIZATION, Rate, SHARE_COOKIE, SHARE_FIELD, SHARE_PATH, SecretDigest, Share,
+    ShareEntrance, ShareExpiry, ShareId, ShareKey, Shares, SourceRules, Step, Verdict, Visit, VisitorToken,
+    WEBHOOK_FIELD, WebhookCheck, WebhookDemand,
+};

@@ -1,0 +1,92 @@
+//! How many bytes a tunnel may move.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A budget of bytes, both ways together: `None` is without a limit, 0 lets nobody in.
+///
+/// A visit is let in while there is something left, and charged as its bytes move, a piece at a time: what is moved
+/// beyond the budget is at most a piece for each stream that is open.
+#[derive(Debug)]
+pub struct ByteBudget {
+    cap: Option<u64>,
+    spent: AtomicU64,
+}
+
+impl ByteBudget {
+    /// A budget of which nothing is spent.
+    #[must_use]
+    pub fn new(cap: Option<u64>) -> Self {
+        Self { cap, spent: AtomicU64::new(0) }
+    }
+
+    /// A budget of which `spent` is spent: for a new cap, or after a restart.
+    #[must_use]
+    pub fn with_spent(cap: Option<u64>, spent: u64) -> Self {
+        Self { cap, spent: AtomicU64::new(spent) }
+    }
+
+    /// Charges bytes that were moved. The sum saturates.
+    ///
+    /// # Errors
+    /// [`BytesSpent`] once the budget is used up: end the stream. The bytes are charged all the same.
+    pub fn charge(&self, bytes: u64) -> Result<(), BytesSpent> {
+        let add = |spent: u64| Some(spent.saturating_add(bytes));
+        let before = self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).unwrap_or(u64::MAX);
+        match self.cap {
+            Some(cap) if before.saturating_add(bytes) >= cap => Err(BytesSpent {}),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Begins anew, for the next month.
+    pub fn renew(&self) {
+        self.spent.store(0, Ordering::Relaxed);
+    }
+
+    /// Bytes charged.
+    #[must_use]
+    pub fn spent(&self) -> u64 {
+        self.spent.load(Ordering::Relaxed)
+    }
+
+    /// The most that may be spent.
+    #[must_use]
+    pub fn cap(&self) -> Option<u64> {
+        self.cap
+    }
+
+    pub(super) fn is_spent(&self) -> bool {
+        self.cap.is_some_and(|cap| self.spent() >= cap)
+    }
+}
+
+/// The budget of bytes is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the tunnel's budget of bytes is used up")]
+#[non_exhaustive]
+pub struct BytesSpent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b03_null_is_without_a_limit_and_zero_is_spent_at_once() {
+        assert!(ByteBudget::new(Some(0)).is_spent());
+        let uncapped = ByteBudget::new(None);
+        assert_eq!(uncapped.charge(u64::MAX), Ok(()));
+        assert_eq!(uncapped.charge(u64::MAX), Ok(()), "saturates");
+        assert!(!uncapped.is_spent());
+    }
+
+    #[test]
+    fn a_budget_is_spent_to_the_byte_and_renewed() {
+        let budget = ByteBudget::with_spent(Some(10), 4);
+        assert_eq!(budget.charge(5), Ok(()));
+        assert!(!budget.is_spent());
+        assert_eq!(budget.charge(1), Err(BytesSpent {}));
+        assert!(budget.is_spent());
+        budget.renew();
+        assert_eq!((budget.spent(), budget.is_spent()), (0, false));
+    }
+}
