@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The limits of one session. All have safe defaults; see each setter for sizing.
 ///
 /// Memory that a peer can make this side hold is at most the [`pool`](Self::pool), plus for each stream the larger of
-/// the [`floor`](Self::FLOOR_BYTES) and the [`hello window`](Self::hello_window), plus about 4 KiB a stream.
+/// the [`floor`](Self::FLOOR_BYTES) and the [`hello window`](Self::hello_window), plus about 8 KiB a stream.
 ///
 /// ```
 /// use adit_mux::Config;

@@ -7,12 +7,20 @@ use std::collections::VecDeque;
 /// Chunks in order, the last of which may still grow.
 ///
 /// Small pieces are copied into the growing tail, so memory is proportional to octets, not to pieces. An empty queue
-/// owns no heap memory: what it used goes back to the pool.
+/// is two words: what it used goes back to the pool.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkQueue {
-    chunks: VecDeque<Bytes>,
-    tail: BytesMut,
+    /// Borrowed while anything waits.
+    buffers: Option<Box<Buffers>>,
     bytes: usize,
+}
+
+/// What a queue borrows.
+#[derive(Debug, Default)]
+struct Buffers {
+    chunks: VecDeque<Bytes>,
+    /// Grows behind `chunks`.
+    tail: Option<BytesMut>,
 }
 
 impl ChunkQueue {
@@ -30,34 +38,43 @@ impl ChunkQueue {
         if chunk.is_empty() {
             return;
         }
-        self.seal_tail(pool);
         self.bytes += chunk.len();
-        self.push_sealed(chunk, pool);
+        let buffers = self.buffers.get_or_insert_with(|| pool.lend());
+        buffers.seal_tail();
+        buffers.chunks.push_back(chunk);
     }
 
     /// Appends a copy.
     pub(crate) fn push_copy(&mut self, mut octets: &[u8], pool: &mut Pool) {
+        if octets.is_empty() {
+            return;
+        }
+        let is_first = self.bytes == 0;
         self.bytes += octets.len();
-        while !octets.is_empty() {
-            let room = self.tail.capacity() - self.tail.len();
-            if room == 0 {
-                self.seal_tail(pool);
-                self.tail = pool.take_tail();
-                continue;
+        let buffers = self.buffers.get_or_insert_with(|| pool.lend());
+        if is_first && pool.shares(octets.len()) {
+            return buffers.chunks.push_back(pool.piece(octets));
+        }
+        loop {
+            octets = buffers.fill_tail(octets);
+            if octets.is_empty() {
+                return;
             }
-            let (now, later) = octets.split_at(room.min(octets.len()));
-            self.tail.extend_from_slice(now);
-            octets = later;
+            buffers.seal_tail();
+            buffers.tail = Some(pool.next_tail(buffers.tail.take()));
         }
     }
 
     /// Takes the first chunk, or the first `most` octets of it.
     pub(crate) fn pop(&mut self, most: usize, pool: &mut Pool) -> Option<Bytes> {
-        let chunk = match self.chunks.front_mut() {
+        let buffers = self.buffers.as_mut()?;
+        let chunk = match buffers.chunks.front_mut() {
             Some(front) if front.len() > most => front.split_to(most),
-            Some(_) => self.chunks.pop_front()?,
-            None if self.tail.is_empty() => return None,
-            None => self.tail.split_to(most.min(self.tail.len())).freeze(),
+            Some(_) => buffers.chunks.pop_front()?,
+            None => {
+                let tail = buffers.tail.as_mut()?;
+                tail.split_to(most.min(tail.len())).freeze()
+            }
         };
         self.took(chunk.len(), pool);
         Some(chunk)
@@ -65,18 +82,10 @@ impl ChunkQueue {
 
     /// Copies as much as fits into `out`; says how much that was.
     pub(crate) fn read(&mut self, out: &mut [u8], pool: &mut Pool) -> usize {
+        let Some(buffers) = &mut self.buffers else { return 0 };
         let mut done = 0;
         while let Some(room) = out.get_mut(done..).filter(|room| !room.is_empty()) {
-            let taken = match self.chunks.front_mut() {
-                Some(front) => {
-                    let taken = copy_front(front, room);
-                    if front.is_empty() {
-                        self.chunks.pop_front();
-                    }
-                    taken
-                }
-                None => copy_front(&mut self.tail, room),
-            };
+            let taken = buffers.copy_to(room);
             if taken == 0 {
                 break;
             }
@@ -90,14 +99,15 @@ impl ChunkQueue {
     pub(crate) fn send(&mut self, bytes: usize, batch: &mut Batch, pool: &mut Pool) {
         let mut left = bytes.min(self.bytes);
         while left > 0 {
-            let small_tail = self.chunks.is_empty() && left.min(self.tail.len()) <= Batch::COPIED_BYTES;
-            if small_tail {
-                let taken = left.min(self.tail.len());
-                batch.copy(self.tail.get(..taken).unwrap_or_default());
-                self.tail.advance(taken);
-                self.took(taken, pool);
-                left -= taken;
-                continue;
+            if let Some(tail) = self.only_tail() {
+                let taken = left.min(tail.len());
+                if taken <= Batch::COPIED_BYTES {
+                    batch.copy(tail.get(..taken).unwrap_or_default());
+                    tail.advance(taken);
+                    self.took(taken, pool);
+                    left -= taken;
+                    continue;
+                }
             }
             // Invariant: `left` is at most what the queue holds.
             let Some(chunk) = self.pop(left, pool) else { break };
@@ -109,35 +119,55 @@ impl ChunkQueue {
     /// Drops everything; says how many octets that were.
     pub(crate) fn clear(&mut self, pool: &mut Pool) -> usize {
         let dropped = self.bytes;
-        self.chunks.clear();
-        self.tail.clear();
+        if let Some(buffers) = &mut self.buffers {
+            buffers.chunks.clear();
+        }
         self.took(dropped, pool);
-        pool.release(&mut self.chunks, &mut self.tail);
         dropped
+    }
+
+    /// The growing tail, if nothing waits before it.
+    fn only_tail(&mut self) -> Option<&mut BytesMut> {
+        self.buffers.as_mut().filter(|buffers| buffers.chunks.is_empty())?.tail.as_mut()
     }
 
     fn took(&mut self, bytes: usize, pool: &mut Pool) {
         self.bytes -= bytes;
-        if self.bytes == 0 {
-            pool.release(&mut self.chunks, &mut self.tail);
+        if self.bytes == 0
+            && let Some(buffers) = self.buffers.take()
+        {
+            pool.take_back(buffers);
+        }
+    }
+}
+
+impl Buffers {
+    /// Copies as much as the tail has room for; gives back the rest.
+    fn fill_tail<'octets>(&mut self, octets: &'octets [u8]) -> &'octets [u8] {
+        let Some(tail) = &mut self.tail else { return octets };
+        let room = tail.capacity() - tail.len();
+        let (now, later) = octets.split_at(room.min(octets.len()));
+        tail.extend_from_slice(now);
+        later
+    }
+
+    /// Makes a chunk of what the tail holds. It may go on growing behind that.
+    fn seal_tail(&mut self) {
+        if let Some(tail) = self.tail.as_mut().filter(|tail| !tail.is_empty()) {
+            self.chunks.push_back(tail.split().freeze());
         }
     }
 
-    fn seal_tail(&mut self, pool: &mut Pool) {
-        if !self.tail.is_empty() {
-            let sealed = self.tail.split().freeze();
-            self.push_sealed(sealed, pool);
+    /// Moves octets from the first chunk; says how many.
+    fn copy_to(&mut self, room: &mut [u8]) -> usize {
+        let Some(front) = self.chunks.front_mut() else {
+            return self.tail.as_mut().map_or(0, |tail| copy_front(tail, room));
+        };
+        let taken = copy_front(front, room);
+        if front.is_empty() {
+            self.chunks.pop_front();
         }
-        if self.tail.capacity() > 0 {
-            pool.give_tail(std::mem::take(&mut self.tail));
-        }
-    }
-
-    fn push_sealed(&mut self, chunk: Bytes, pool: &mut Pool) {
-        if self.chunks.capacity() == 0 {
-            self.chunks = pool.queues.pop().unwrap_or_default();
-        }
-        self.chunks.push_back(chunk);
+        taken
     }
 }
 
@@ -145,47 +175,82 @@ impl ChunkQueue {
 #[derive(Debug)]
 pub(crate) struct Pool {
     tail_bytes: usize,
-    /// At most [`Pool::KEPT`].
+    /// Tails that were used up, oldest first; what was cut from them may still be held. At most [`Pool::TAILS`].
     tails: VecDeque<BytesMut>,
-    /// At most [`Pool::KEPT`].
-    queues: Vec<VecDeque<Bytes>>,
+    /// At most [`Pool::BUFFERS`], of which the first [`Pool::CROWD`] keep their tails.
+    #[expect(clippy::vec_box, reason = "they move between queues as they are, without being allocated anew")]
+    buffers: Vec<Box<Buffers>>,
+    /// How many buffers are lent.
+    lent: usize,
+    /// A tail of all: small pieces are cut from it while many queues hold something.
+    shared: Option<BytesMut>,
 }
 
 impl Pool {
-    const KEPT: usize = 32;
+    /// Enough for what one busy stream has in its queue and its connection in a batch.
+    const TAILS: usize = 48;
+    const BUFFERS: usize = 256;
+    /// How many queues may each have a tail of their own for a few octets.
+    const CROWD: usize = 16;
+    /// The longest list of chunks that is kept.
+    const CHUNKS: usize = 256;
 
     /// A pool of tails of `tail_bytes` each.
     pub(crate) const fn new(tail_bytes: usize) -> Self {
-        Self { tail_bytes, tails: VecDeque::new(), queues: Vec::new() }
+        Self { tail_bytes, tails: VecDeque::new(), buffers: Vec::new(), lent: 0, shared: None }
     }
 
-    fn take_tail(&mut self) -> BytesMut {
-        // The oldest is the likeliest to have lost its readers. One that still has some would need a fresh buffer
-        // anyway, so it is let go.
-        if let Some(mut tail) = self.tails.pop_front()
-            && tail.try_reclaim(self.tail_bytes)
-        {
-            return tail;
-        }
-        BytesMut::with_capacity(self.tail_bytes)
+    fn lend(&mut self) -> Box<Buffers> {
+        self.lent += 1;
+        self.buffers.pop().unwrap_or_default()
     }
 
-    fn give_tail(&mut self, tail: BytesMut) {
-        if self.tails.len() < Self::KEPT {
-            self.tails.push_back(tail);
+    fn take_back(&mut self, mut buffers: Box<Buffers>) {
+        self.lent -= 1;
+        if self.buffers.len() == Self::BUFFERS || buffers.chunks.capacity() > Self::CHUNKS {
+            return;
         }
+        if self.buffers.len() >= Self::CROWD {
+            buffers.tail = None;
+        }
+        if let Some(tail) = &mut buffers.tail {
+            tail.clear();
+            // If what was cut from it is held, it goes on behind that.
+            let _ = tail.try_reclaim(self.tail_bytes);
+        }
+        self.buffers.push(buffers);
     }
 
-    fn release(&mut self, chunks: &mut VecDeque<Bytes>, tail: &mut BytesMut) {
-        if tail.capacity() > 0 {
-            self.give_tail(std::mem::take(tail));
-        }
-        if chunks.capacity() > 0 {
-            let chunks = std::mem::take(chunks);
-            if self.queues.len() < Self::KEPT && chunks.capacity() <= 256 {
-                self.queues.push(chunks);
+    /// Whether so few octets, the first of a queue, should be a piece of the shared tail: a thousand streams with a
+    /// message each would otherwise take a tail each.
+    const fn shares(&self, bytes: usize) -> bool {
+        self.lent > Self::CROWD && bytes <= self.tail_bytes / 4
+    }
+
+    fn piece(&mut self, octets: &[u8]) -> Bytes {
+        let mut tail = match self.shared.take() {
+            Some(tail) if tail.capacity() >= octets.len() => tail,
+            used => self.next_tail(used),
+        };
+        tail.extend_from_slice(octets);
+        let piece = tail.split().freeze();
+        self.shared = Some(tail);
+        piece
+    }
+
+    /// An empty tail, for one that is used up.
+    fn next_tail(&mut self, used: Option<BytesMut>) -> BytesMut {
+        self.tails.extend(used);
+        // The oldest is the likeliest to have lost its readers; if it hasn't, it comes up again last.
+        if let Some(mut oldest) = self.tails.pop_front() {
+            if oldest.try_reclaim(self.tail_bytes) {
+                return oldest;
+            }
+            if self.tails.len() < Self::TAILS {
+                self.tails.push_back(oldest);
             }
         }
+        BytesMut::with_capacity(self.tail_bytes)
     }
 }
 
@@ -223,9 +288,44 @@ mod tests {
         let (mut queue, mut pool) = (ChunkQueue::default(), Pool::new(16));
         queue.push_copy(&[1; 100], &mut pool);
         queue.read(&mut [0; 100], &mut pool);
-        assert_eq!((queue.chunks.capacity(), queue.tail.capacity()), (0, 0));
+        assert!(queue.buffers.is_none());
         queue.push_copy(&[1; 100], &mut pool);
         assert_eq!(queue.clear(&mut pool), 100);
-        assert_eq!((queue.chunks.capacity(), queue.tail.capacity()), (0, 0));
+        assert!(queue.buffers.is_none());
+    }
+
+    #[test]
+    fn many_queues_share_the_room_for_their_first_octets() {
+        let mut pool = Pool::new(4096);
+        let mut queues: Vec<ChunkQueue> = (0..100).map(|_| ChunkQueue::default()).collect();
+        queues.iter_mut().for_each(|queue| queue.push_copy(b"first", &mut pool));
+        queues.iter_mut().for_each(|queue| queue.push_copy(b" and more", &mut pool));
+        for queue in &mut queues {
+            let mut out = [0; 14];
+            assert_eq!(queue.read(&mut out, &mut pool), 14);
+            assert_eq!(&out, b"first and more");
+        }
+        assert_eq!((pool.lent, pool.buffers.len()), (0, 100));
+    }
+
+    #[test]
+    fn a_tail_that_nobody_holds_is_used_again() {
+        let mut pool = Pool::new(16);
+        let first = pool.next_tail(None);
+        let start = first.as_ptr();
+        assert_eq!(pool.next_tail(Some(first)).as_ptr(), start);
+    }
+
+    #[test]
+    fn a_tail_that_is_held_is_passed_over_and_comes_up_again() {
+        let mut pool = Pool::new(16);
+        let mut tail = pool.next_tail(None);
+        let start = tail.as_ptr();
+        tail.extend_from_slice(&[1; 16]);
+        let held = tail.split().freeze();
+        let second = pool.next_tail(Some(tail));
+        assert_ne!(second.as_ptr(), start);
+        drop(held);
+        assert_eq!(pool.next_tail(Some(second)).as_ptr(), start);
     }
 }
