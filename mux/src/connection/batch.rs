@@ -1,6 +1,6 @@
 //! Frames on their way out, gathered for one write call.
 
-use adit_wire_proto::frame::{Frame, FrameHeader};
+use adit_wire_proto::frame::{Frame, FrameHeader, MAX_DATA_BYTES};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -13,7 +13,7 @@ use std::io::IoSlice;
 /// ```
 ///
 /// How much it takes follows what the connection takes: what waits here can't be overtaken by a keystroke, so on a slow
-/// link a batch is one frame, and on a fast one up to 256 KiB.
+/// link a batch is one frame of 4 KiB, and on a fast one up to 256 KiB.
 #[derive(Debug)]
 pub struct Batch {
     arena: Vec<u8>,
@@ -24,6 +24,8 @@ pub struct Batch {
     frames: usize,
     /// How many octets of payload to gather, [`Batch::LEAST_GOAL`] to [`Batch::MAX_BYTES`].
     goal: usize,
+    /// Payloads up to this length are copied next to their header.
+    copied_most: usize,
     scratch: BytesMut,
 }
 
@@ -36,6 +38,7 @@ impl Default for Batch {
             bytes: 0,
             frames: 0,
             goal: 64 * 1024,
+            copied_most: Self::COPIED_BYTES,
             scratch: BytesMut::new(),
         }
     }
@@ -54,12 +57,18 @@ impl Batch {
 
     const MAX_FRAMES: usize = 4096;
     const MAX_BYTES: usize = 256 * 1024;
-    const LEAST_GOAL: usize = 16 * 1024;
+    const LEAST_GOAL: usize = 4 * 1024;
     const MAX_PARTS: usize = 120;
 
     /// An empty batch.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A batch in one piece, for a connection that can't gather.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn in_one_piece() -> Self {
+        Self { copied_most: usize::MAX, ..Self::default() }
     }
 
     /// How many octets are left to write.
@@ -102,10 +111,22 @@ impl Batch {
         }
     }
 
-    /// Takes note that the first `bytes` octets, of [`len`](Self::len) at most, are written.
+    /// Takes note that the first `bytes` octets, of [`len`](Self::len) at most, are written, and that the connection
+    /// takes no more now if some are left.
     pub fn advance(&mut self, bytes: usize) {
+        self.took(bytes);
+        if !self.is_empty() {
+            self.gather_less();
+        }
+    }
+
+    /// Takes note that the first `bytes` octets are written, whether or not the connection takes more: a TLS library
+    /// takes what its buffer holds, and then the rest.
+    pub(crate) fn took(&mut self, bytes: usize) {
         let mut left = bytes.min(self.bytes);
-        self.adapt(left);
+        if left == self.bytes && left >= self.goal {
+            self.goal = (self.goal * 2).min(Self::MAX_BYTES);
+        }
         self.bytes -= left;
         while left > 0 {
             let Some(part) = self.parts.front_mut() else { break };
@@ -155,13 +176,14 @@ impl Batch {
             || self.parts.len() >= Self::MAX_PARTS
     }
 
-    /// Gathers more next time if a full batch went in one call, and less if it didn't.
-    fn adapt(&mut self, written: usize) {
-        if written < self.bytes {
-            self.goal = (self.goal / 2).max(Self::LEAST_GOAL);
-        } else if self.bytes >= self.goal {
-            self.goal = (self.goal * 2).min(Self::MAX_BYTES);
-        }
+    /// Gathers less next time: the connection is full.
+    pub(crate) fn gather_less(&mut self) {
+        self.goal = (self.goal / 2).max(Self::LEAST_GOAL);
+    }
+
+    /// How long the payload of a frame may be: as much as should be gathered, at most one TLS record.
+    pub(crate) fn frame_most(&self) -> usize {
+        self.goal.min(usize::from(MAX_DATA_BYTES))
     }
 
     pub(crate) fn header(&mut self, header: FrameHeader) {
@@ -193,7 +215,7 @@ impl Batch {
 
     /// Adds a payload, by copying it if it is small.
     pub(crate) fn push(&mut self, payload: Bytes) {
-        if payload.len() <= Self::COPIED_BYTES {
+        if payload.len() <= self.copied_most {
             return self.copy(&payload);
         }
         self.bytes += payload.len();

@@ -103,7 +103,9 @@ impl Connection {
         let place = to_usize(key.place);
         if let Some(slot) = self.slots.get_mut(place) {
             slot.send.queue.push_copy(octets.get(..taken).unwrap_or_default(), &mut self.send_pool);
-            self.schedule(place);
+            if !slot.in_ready {
+                self.schedule(place);
+            }
         }
         Ok(taken)
     }
@@ -341,13 +343,24 @@ impl Connection {
         }
     }
 
-    /// Takes note that `bytes` octets were sent past the queues, as [`direct_room`](Self::direct_room) allowed.
+    /// Charges a stream for `bytes` octets that go past the queues, as [`direct_room`](Self::direct_room) allowed.
     #[cfg(feature = "tokio")]
-    pub(crate) fn sent_direct(&mut self, key: StreamKey, bytes: usize) {
+    pub(crate) fn take_direct(&mut self, key: StreamKey, bytes: usize) {
+        let bytes = super::to_u64(bytes);
         if let Some(slot) = self.slot_mut(key) {
-            slot.send.sent += super::to_u64(bytes);
+            slot.send.sent += bytes;
         }
-        self.stats.payload_sent += super::to_u64(bytes);
+        self.stats.payload_sent += bytes;
+    }
+
+    /// Takes back what did not go out of the last [`take_direct`](Self::take_direct).
+    #[cfg(feature = "tokio")]
+    pub(crate) fn give_back_direct(&mut self, key: StreamKey, bytes: usize) {
+        let bytes = super::to_u64(bytes);
+        if let Some(slot) = self.slot_mut(key) {
+            slot.send.sent -= bytes;
+        }
+        self.stats.payload_sent -= bytes;
     }
 
     fn check_open(&self) -> Result<(), StreamError> {

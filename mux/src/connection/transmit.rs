@@ -197,7 +197,7 @@ impl Connection {
             for _ in 0..slot.weight {
                 if slot.is_sendable() {
                     let queued = slot.send.queue.len();
-                    let length = queued.min(slot.send.credit()).min(usize::from(MAX_DATA_BYTES));
+                    let length = queued.min(slot.send.credit()).min(batch.frame_most());
                     let fin = slot.send.state == SendState::Finishing && length == queued;
                     // Invariant: at most MAX_DATA_BYTES.
                     let wire_length = u16::try_from(length).unwrap_or(MAX_DATA_BYTES);

@@ -1,12 +1,14 @@
 //! The tokio driver: carries bytes and time between a connection and the core, and wakes who waits.
 
 mod incoming;
+mod input;
 #[cfg(any(feature = "stream", feature = "axum", feature = "tower"))]
 mod listener;
 mod relay;
 mod session;
 mod shared;
 mod stream;
+mod turns;
 
 pub use incoming::{Incoming, IncomingStream};
 #[cfg(feature = "tower")]
@@ -17,14 +19,14 @@ pub use stream::{ReceiveStream, SendStream, Stream};
 
 use crate::connection::Connection;
 use crate::{Config, Role, SessionEnd};
-use adit_wire_proto::CloseCode;
-use bytes::{Bytes, BytesMut};
-use shared::{SEND_ROUNDS, Shared, now};
-use std::pin::{Pin, pin};
+use bytes::Bytes;
+use input::Input;
+use shared::{SEND_ROUNDS, Shared, Turn, now};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 /// Makes a session of a connection.
@@ -81,7 +83,8 @@ impl Builder {
         let shared = Arc::new(Shared::new(core, Box::new(writer)));
         let driver = Driver {
             shared: Arc::clone(&shared),
-            input: Input { io: Box::new(reader), segment: BytesMut::new(), spare: None, is_over: false },
+            input: Input::new(Box::new(reader)),
+            input_is_over: false,
             sleep: None,
             registered: None,
             wakes: Vec::new(),
@@ -100,6 +103,7 @@ impl Builder {
 pub struct Driver {
     shared: Arc<Shared>,
     input: Input,
+    input_is_over: bool,
     sleep: Option<Pin<Box<Sleep>>>,
     /// The waker that whoever writes uses.
     registered: Option<Waker>,
@@ -108,16 +112,6 @@ pub struct Driver {
     /// Whether tasks that have just been woken were let go first.
     has_yielded: bool,
     closing: Option<Closing>,
-}
-
-/// The reading half of the connection.
-struct Input {
-    io: Box<dyn AsyncRead + Send + Unpin>,
-    /// What is read goes here, and is handed out in slices; the memory comes back when they are gone.
-    segment: BytesMut,
-    /// A segment whose slices were still held when it was used up.
-    spare: Option<BytesMut>,
-    is_over: bool,
 }
 
 /// The session ended; the connection is yet to be closed in order.
@@ -140,13 +134,16 @@ impl Future for Driver {
             // Set anew below, for the task that polls now.
             this.sleep = None;
         }
-        this.shared.state().set_driver(task.waker());
-        let has_more_input = this.poll_input(task);
-        let has_more_output = this.poll_output(task);
-        this.poll_timer(task);
-        if this.is_over() {
+        let (turn, has_more_input) = this.poll_input(task);
+        this.has_yielded = turn.lets_others_first;
+        if turn.is_over {
+            this.closing = Some(Closing { until: now() + LINGER, is_shut_down: false });
+            this.sleep = None;
             return this.poll_closing(task);
         }
+        let has_more_output = turn.has_work && this.poll_output(task, &turn);
+        let deadline = if turn.has_work { this.shared.state().core.poll_timeout() } else { turn.deadline };
+        this.poll_timer(task, deadline);
         if has_more_input || has_more_output {
             task.waker().wake_by_ref();
         }
@@ -156,55 +153,57 @@ impl Future for Driver {
 
 impl Driver {
     /// Reads until the connection gives nothing more, or others should have a turn; says whether it is the latter.
-    fn poll_input(&mut self, task: &mut Context<'_>) -> bool {
+    fn poll_input(&mut self, task: &mut Context<'_>) -> (Turn, bool) {
         const READS: usize = 8;
+        let mut has_more = false;
         for _ in 0..READS {
-            if self.input.is_over {
-                return false;
+            has_more = false;
+            if self.input_is_over {
+                break;
             }
-            let octets = match self.input.poll(task) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(octets)) => octets,
-                Poll::Ready(Err(error)) => {
-                    self.input.is_over = true;
-                    self.shared.end(error.into());
-                    return false;
+            let end = match self.input.poll(task) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(octets)) if !octets.is_empty() => {
+                    if let Some(turn) = self.receive(task, octets) {
+                        return (turn, false);
+                    }
+                    has_more = true;
+                    continue;
                 }
+                Poll::Ready(Ok(_)) => SessionEnd::Cut,
+                Poll::Ready(Err(error)) => error.into(),
             };
-            if octets.is_empty() {
-                self.input.is_over = true;
-                self.shared.end(SessionEnd::Cut);
-                return false;
-            }
-            let now = now();
-            let mut state = self.shared.state();
-            // Why it failed, if it did, is kept in the core.
-            let _ = state.core.receive(now, octets);
-            state.take_wakes_into(&self.shared, &mut self.wakes);
-            drop(state);
-            self.wakes.drain(..).for_each(Waker::wake);
+            self.input_is_over = true;
+            self.shared.end(end);
         }
-        true
+        (self.begin_turn(task), has_more)
+    }
+
+    /// Hands what came to the core, and wakes whom it concerns. Begins the driver's turn if nothing more has come.
+    fn receive(&mut self, task: &Context<'_>, octets: Bytes) -> Option<Turn> {
+        let now = now();
+        let mut state = self.shared.state();
+        state.driver_runs();
+        // Why it failed, if it did, is kept in the core.
+        let _ = state.core.receive(now, octets);
+        state.take_wakes_into(&self.shared, &mut self.wakes);
+        let turn = self
+            .input
+            .is_drained()
+            .then(|| state.begin_turn(task.waker(), self.shared.is_unfinished(), self.has_yielded));
+        drop(state);
+        self.wakes.drain(..).for_each(Waker::wake);
+        turn
+    }
+
+    fn begin_turn(&self, task: &Context<'_>) -> Turn {
+        let is_unfinished = self.shared.is_unfinished();
+        self.shared.state().begin_turn(task.waker(), is_unfinished, self.has_yielded)
     }
 
     /// Sends what is due, once those who were woken have added to it; says whether more is due.
-    fn poll_output(&mut self, task: &Context<'_>) -> bool {
-        let mut state = self.shared.state();
-        if state.is_abandoned() {
-            state.core.close(CloseCode::NONE, Bytes::new());
-        }
-        let is_due = state.core.has_output();
-        let lets_others_first = is_due && !self.has_yielded && state.core.end().is_none();
-        if !lets_others_first {
-            state.expect_nothing();
-        }
-        let has_nothing_to_do = !is_due && !self.shared.is_unfinished() && !state.has_blocked_writers();
-        drop(state);
-        self.has_yielded = lets_others_first;
-        if has_nothing_to_do {
-            return false;
-        }
-        if lets_others_first {
+    fn poll_output(&mut self, task: &Context<'_>, turn: &Turn) -> bool {
+        if turn.lets_others_first {
             task.waker().wake_by_ref();
             return false;
         }
@@ -214,7 +213,7 @@ impl Driver {
             Ok(has_more) => has_more,
             Err(error) => {
                 drop(output);
-                self.input.is_over = true;
+                self.input_is_over = true;
                 self.shared.end(error.into());
                 return false;
             }
@@ -226,51 +225,38 @@ impl Driver {
     }
 
     /// Lets writers that wait for the connection try again; says whether some are left.
-    fn wake_blocked_writers(&self) -> bool {
+    fn wake_blocked_writers(&mut self) -> bool {
         const AT_ONCE: usize = 32;
-        let mut wakes = Vec::new();
         let mut state = self.shared.state();
-        state.unblock_writers(AT_ONCE, &mut wakes);
+        state.unblock_writers(AT_ONCE, &mut self.wakes);
         let is_left = state.has_blocked_writers();
         drop(state);
-        wakes.into_iter().for_each(Waker::wake);
+        self.wakes.drain(..).for_each(Waker::wake);
         is_left
     }
 
-    fn poll_timer(&mut self, task: &mut Context<'_>) {
-        loop {
-            let Some(deadline) = self.shared.state().core.poll_timeout() else { return };
-            let deadline = tokio::time::Instant::from_std(deadline);
+    fn poll_timer(&mut self, task: &mut Context<'_>, mut deadline: Option<Instant>) {
+        while let Some(at) = deadline {
+            let at = tokio::time::Instant::from_std(at);
             let sleep = match &mut self.sleep {
                 // A timer that goes off early costs one look; one that is set anew at each read costs more.
-                Some(sleep) if sleep.deadline() <= deadline && !sleep.is_elapsed() => return,
+                Some(sleep) if sleep.deadline() <= at && !sleep.is_elapsed() => return,
                 Some(sleep) => {
-                    sleep.as_mut().reset(deadline);
+                    sleep.as_mut().reset(at);
                     sleep
                 }
-                None => self.sleep.insert(Box::pin(tokio::time::sleep_until(deadline))),
+                None => self.sleep.insert(Box::pin(tokio::time::sleep_until(at))),
             };
             if sleep.as_mut().poll(task).is_pending() {
                 return;
             }
             let now = now();
-            self.shared.with(|state| state.core.handle_timeout(now));
-            if !self.shared.state().core.has_output() {
-                continue;
-            }
-            task.waker().wake_by_ref();
-            return;
+            // What becomes due by that wakes the driver again.
+            deadline = self.shared.with(|state| {
+                state.core.handle_timeout(now);
+                state.core.poll_timeout()
+            });
         }
-    }
-
-    fn is_over(&mut self) -> bool {
-        let state = self.shared.state();
-        if state.core.end().is_none() {
-            return false;
-        }
-        self.closing = Some(Closing { until: now() + LINGER, is_shut_down: false });
-        self.sleep = None;
-        true
     }
 
     /// Sends CLOSE, shuts the connection down, and waits a little for the peer to do the same: a socket that is
@@ -280,7 +266,7 @@ impl Driver {
         let Some(closing) = &mut self.closing else { return Poll::Ready(end) };
         let deadline = tokio::time::Instant::from_std(closing.until);
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if self.input.is_over || sleep.as_mut().poll(task).is_ready() {
+        if self.input_is_over || sleep.as_mut().poll(task).is_ready() {
             return Poll::Ready(end);
         }
         let mut output = self.shared.output();
@@ -321,40 +307,5 @@ impl std::fmt::Debug for Driver {
     }
 }
 
-impl Input {
-    /// The next octets; none at the end.
-    fn poll(&mut self, task: &mut Context<'_>) -> Poll<std::io::Result<Bytes>> {
-        self.make_room();
-        loop {
-            match pin!(self.io.read_buf(&mut self.segment)).poll(task) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(_)) => return Poll::Ready(Ok(self.segment.split().freeze())),
-                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    /// Takes the whole segment back if its readers are done with it; goes on behind their slices, or to the other
-    /// segment, if not.
-    fn make_room(&mut self) {
-        if self.segment.try_reclaim(SEGMENT_BYTES) || self.segment.capacity() >= LEAST_READ {
-            return;
-        }
-        let used = std::mem::take(&mut self.segment);
-        if let Some(mut spare) = self.spare.replace(used)
-            && spare.try_reclaim(SEGMENT_BYTES)
-        {
-            self.segment = spare;
-            return;
-        }
-        self.segment = BytesMut::with_capacity(SEGMENT_BYTES);
-    }
-}
-
-/// How much is read at once at most.
-const SEGMENT_BYTES: usize = 256 * 1024;
-/// How much room a read should find at least.
-const LEAST_READ: usize = 64 * 1024;
 /// How long the peer may take to close a connection after CLOSE.
 const LINGER: Duration = Duration::from_secs(1);

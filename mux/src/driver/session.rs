@@ -114,7 +114,7 @@ impl Session {
 
     /// What the session has done so far.
     pub fn stats(&self) -> SessionStats {
-        self.shared().state().core.stats()
+        self.shared().stats()
     }
 
     /// Sends a datagram on a flow, which is any number but 0. Never waits: the oldest go if there are too many.

@@ -5,9 +5,12 @@
 //! system. A task that has something to say takes `output` only if it is free: if it isn't, whoever holds it, or the
 //! driver, sends it.
 
+use super::turns::{Expected, Turns};
 use crate::connection::{Batch, Connection, Event, StreamKey};
-use crate::{SessionEnd, StreamError};
+use crate::{SessionEnd, SessionStats, StreamError};
+use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{FrameHeader, FrameKind, HEADER_BYTES, MAX_DATA_BYTES};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -22,6 +25,8 @@ pub(super) struct Shared {
     output: Mutex<Output>,
     /// Whether `output` holds something that is not written, or not flushed.
     is_unfinished: AtomicBool,
+    /// Whether the session has ended; never becomes false again.
+    has_ended: AtomicBool,
     state: Mutex<State>,
     /// One opener at a time is told; each that succeeds tells the next.
     pub(super) openers: Notify,
@@ -38,13 +43,9 @@ pub(super) struct State {
     wakers: Vec<StreamWakers>,
     pub(super) acceptor: Option<Waker>,
     driver: Option<Waker>,
-    /// Whether the driver was woken and has not run yet.
+    /// Whether the driver was woken, or runs, and will look at what is due.
     driver_awake: bool,
-    /// Streams woken by the last reads whose tasks have not come back yet: what they are about to write belongs in
-    /// the same batch.
-    expected: usize,
-    /// Counts the batches of wakes, so that old expectations are told from new ones. Starts at 1.
-    wake_round: u32,
+    pub(super) turns: Turns,
     /// Streams whose writers wait until the connection takes more; each at most once.
     blocked_writers: VecDeque<StreamKey>,
     pub(super) last_pong: Option<(u64, Duration)>,
@@ -58,8 +59,7 @@ pub(super) struct State {
 struct StreamWakers {
     read: Option<Waker>,
     write: Option<Waker>,
-    /// In which round it was counted in `State::expected`.
-    expected_in: u32,
+    expected: Expected,
     /// Whether it stands in `State::blocked_writers`.
     blocked: bool,
 }
@@ -71,10 +71,39 @@ pub(super) struct Output {
     batch: Batch,
     /// The driver's waker: whoever writes, the driver is told when the connection takes more.
     waker: Option<Waker>,
+    /// Whether the connection takes many slices in one call.
+    is_vectored: bool,
     /// Whether the connection takes nothing at the moment.
     is_blocked: bool,
     needs_flush: bool,
+    /// Octets written that the core has not been told of.
+    unreported: usize,
+    /// Whether the core has been told that output is stuck.
+    is_stalled: bool,
+    call_limit: CallLimit,
     wakes: Vec<Waker>,
+}
+
+/// How much the connection takes in one call, which is another thing than being full.
+///
+/// A TLS library encrypts into a buffer of fixed size, and takes the rest in the next call. A call that is a little
+/// longer than that costs a second one, and a record for a few octets.
+#[derive(Debug, Default)]
+struct CallLimit {
+    /// What the last call took, if it took a part only.
+    partial: usize,
+    /// As much as two calls in a row took though the connection was not full.
+    known: Option<usize>,
+}
+
+/// What the driver finds to do in one of its turns.
+pub(super) struct Turn {
+    /// Whether something is due, or blocked writers should try again.
+    pub(super) has_work: bool,
+    /// Whether tasks that were woken should have their say first.
+    pub(super) lets_others_first: bool,
+    pub(super) deadline: Option<Instant>,
+    pub(super) is_over: bool,
 }
 
 /// What came of an attempt to write past the queues.
@@ -90,23 +119,16 @@ pub(super) enum Direct {
 impl Shared {
     pub(super) fn new(core: Connection, io: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
         Self {
-            output: Mutex::new(Output {
-                io: Some(io),
-                batch: Batch::new(),
-                waker: None,
-                is_blocked: false,
-                needs_flush: false,
-                wakes: Vec::new(),
-            }),
+            output: Mutex::new(Output::new(io)),
             is_unfinished: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
             state: Mutex::new(State {
                 core,
                 wakers: Vec::new(),
                 acceptor: None,
                 driver: None,
                 driver_awake: false,
-                expected: 0,
-                wake_round: 1,
+                turns: Turns::new(),
                 blocked_writers: VecDeque::new(),
                 last_pong: None,
                 refuses_incoming: false,
@@ -144,11 +166,12 @@ impl Shared {
         result
     }
 
-    /// Sends what is due from the calling task, unless somebody else is about to.
-    ///
-    /// Tasks that were woken together write together: none of them sends before the last has spoken.
-    pub(super) fn flush_if_alone(&self) {
-        let Some(mut output) = self.try_output() else { return };
+    /// Sends what is due from the calling task, if the connection is free; otherwise the driver does.
+    pub(super) fn flush(&self) {
+        let Some(mut output) = self.try_output() else {
+            // Whoever sends at the moment may have looked already.
+            return self.with(|_| ());
+        };
         if output.is_blocked {
             return;
         }
@@ -197,44 +220,57 @@ impl Shared {
     /// `None` if the queue must be used, 0 if the connection is full.
     fn try_direct(&self, output: &mut Output, key: StreamKey, octets: &[u8]) -> io::Result<Option<usize>> {
         let now = now();
-        let mut state = self.state();
-        state.core.poll_transmit(now, &mut output.batch);
-        state.take_wakes_into(self, &mut output.wakes);
-        let (room, id) =
-            (state.core.direct_room(key, octets.len().min(DIRECT_MOST)), state.core.stream_id(key));
-        drop(state);
-        output.wakes.drain(..).for_each(Waker::wake);
+        let Some((room, id)) = self.take_direct_room(output, now, key, octets.len()) else { return Ok(None) };
         let octets = octets.get(..room).unwrap_or_default();
-        if octets.is_empty() {
-            return Ok(None);
-        }
+        let frame_bytes = output.batch.frame_most();
         let mut headers = [[0; HEADER_BYTES]; DIRECT_FRAMES];
-        for (header, frame) in headers.iter_mut().zip(octets.chunks(FRAME_BYTES)) {
+        for (header, frame) in headers.iter_mut().zip(octets.chunks(frame_bytes)) {
             let length = u16::try_from(frame.len()).unwrap_or(MAX_DATA_BYTES);
             *header = FrameHeader::new(FrameKind::DATA, 0, length, id).encode();
         }
-        let written = match output.write_with(&headers, octets)? {
+        let frames = Frames { headers: &headers, payload: octets, frame_bytes };
+        let queued = output.batch.len();
+        let written = match output.write_with(Some(&frames))? {
             Poll::Ready(written) => written,
             Poll::Pending => 0,
         };
-        let queued = output.batch.len();
-        output.batch.advance(written);
-        let (taken, rest_from) = started(octets.len(), written.saturating_sub(queued));
+        let (taken, rest_from) = started(room, written.saturating_sub(queued), frame_bytes);
         if let Some((frame, from)) = rest_from {
-            output.rest_of(&headers, octets, frame, from);
+            output.rest_of(&frames, frame, from);
         }
-        output.needs_flush = true;
-        output.is_blocked = written == 0;
         output.write_rest()?;
-        let mut state = self.state();
-        state.core.sent_direct(key, taken);
-        state.core.wrote(now, written, !output.batch.is_empty());
-        drop(state);
-        if !output.is_blocked {
+        if taken < room {
+            self.state().core.give_back_direct(key, room - taken);
+        }
+        if output.is_blocked {
+            output.report(now, &mut self.state().core);
+        } else {
             output.poll_flush()?;
         }
         self.is_unfinished.store(!output.is_done(), Ordering::Release);
         Ok(Some(taken))
+    }
+
+    /// Batches what is due and charges a stream for as much of `wanted` octets as may follow that, if any.
+    fn take_direct_room(
+        &self,
+        output: &mut Output,
+        now: Instant,
+        key: StreamKey,
+        wanted: usize,
+    ) -> Option<(usize, u32)> {
+        let mut state = self.state();
+        output.report(now, &mut state.core);
+        if state.core.has_output() {
+            state.core.poll_transmit(now, &mut output.batch);
+            state.take_wakes_into(self, &mut output.wakes);
+        }
+        let room = state.core.direct_room(key, wanted.min(output.direct_most()));
+        state.core.take_direct(key, room);
+        let id = state.core.stream_id(key);
+        drop(state);
+        output.wakes.drain(..).for_each(Waker::wake);
+        (room > 0).then_some((room, id))
     }
 
     /// Writes what is due until nothing is, the connection takes no more, or `rounds` batches are out.
@@ -248,43 +284,56 @@ impl Shared {
 
     fn send_batches(&self, output: &mut Output, rounds: usize) -> io::Result<bool> {
         let now = now();
-        let mut written = None;
         for _ in 0..rounds {
-            let mut state = self.state();
-            if let Some(written) = written {
-                state.core.wrote(now, written, !output.batch.is_empty());
-            }
-            if !output.batch.is_full() && state.core.has_output() {
-                state.core.poll_transmit(now, &mut output.batch);
-                state.take_wakes_into(self, &mut output.wakes);
-            }
-            if state.core.take_new_deadline() {
-                // Whoever writes here, the timer is the driver's.
-                output.wakes.extend(state.driver.clone());
-            }
-            drop(state);
-            output.wakes.drain(..).for_each(Waker::wake);
+            let has_more = self.gather(now, output);
             if output.batch.is_empty() {
                 output.is_blocked = false;
                 output.poll_flush()?;
                 return Ok(false);
             }
-            match output.write_with(&[], &[])? {
-                Poll::Pending => {
-                    output.is_blocked = true;
-                    self.state().core.wrote(now, 0, true);
-                    return Ok(false);
-                }
-                Poll::Ready(bytes) => {
-                    written = Some(bytes);
-                    output.batch.advance(bytes);
-                    output.needs_flush = true;
-                    output.is_blocked = false;
-                }
+            if output.write_with(None)?.is_pending() {
+                output.report(now, &mut self.state().core);
+                return Ok(false);
+            }
+            if output.batch.is_empty() && !has_more && !output.is_stalled {
+                output.poll_flush()?;
+                return Ok(false);
             }
         }
-        self.state().core.wrote(now, written.unwrap_or_default(), !output.batch.is_empty());
         Ok(true)
+    }
+
+    /// Adds what is due to the batch; says whether more is due than it takes.
+    fn gather(&self, now: Instant, output: &mut Output) -> bool {
+        let mut state = self.state();
+        output.report(now, &mut state.core);
+        if !output.batch.is_full() && state.core.has_output() {
+            state.core.poll_transmit(now, &mut output.batch);
+            state.take_wakes_into(self, &mut output.wakes);
+        }
+        if state.core.take_new_deadline() {
+            // Whoever writes here, the timer is the driver's.
+            output.wakes.extend(state.driver.clone());
+        }
+        let has_more = state.core.has_output();
+        drop(state);
+        output.wakes.drain(..).for_each(Waker::wake);
+        has_more
+    }
+
+    /// What the session has done so far.
+    pub(super) fn stats(&self) -> SessionStats {
+        let output = self.try_output();
+        let mut state = self.state();
+        if let Some(mut output) = output {
+            output.report(now(), &mut state.core);
+        }
+        state.core.stats()
+    }
+
+    /// Whether the session has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
     }
 
     /// Whether something waits that only the driver sees to.
@@ -307,22 +356,22 @@ impl Shared {
 impl State {
     /// Notes that the task of a stream has come back.
     pub(super) fn came_back(&mut self, key: StreamKey) {
-        let round = self.wake_round;
-        let wakers = self.wakers(key);
-        if std::mem::take(&mut wakers.expected_in) == round {
-            self.expected = self.expected.saturating_sub(1);
+        if self.turns.expects_somebody() {
+            let place = place(key);
+            if let Some(wakers) = self.wakers.get_mut(place) {
+                self.turns.came_back(&mut wakers.expected);
+            }
         }
     }
 
-    /// Whether tasks that were just woken are yet to say what they want to send.
-    pub(super) const fn expects_more(&self) -> bool {
-        self.expected > 0
+    /// Whether what a stream has just written is an answer that should go out at once.
+    pub(super) fn is_answer(&mut self, key: StreamKey) -> bool {
+        self.turns.is_answer(key, self.core.open_streams())
     }
 
-    /// Stops waiting for tasks that were woken: they had their turn.
-    pub(super) fn expect_nothing(&mut self) {
-        self.expected = 0;
-        self.wake_round = self.wake_round.wrapping_add(1).max(1);
+    /// Whether a task that is about to wait should send what is due.
+    pub(super) fn sends_before_waiting(&self) -> bool {
+        self.turns.sends_before_waiting(self.core.open_streams()) && self.core.has_output()
     }
 
     pub(super) fn set_read_waker(&mut self, key: StreamKey, waker: &Waker) {
@@ -333,15 +382,39 @@ impl State {
         set(&mut self.wakers(key).write, waker);
     }
 
-    pub(super) fn set_driver(&mut self, waker: &Waker) {
+    /// The driver runs, and looks at what is due before it ends.
+    pub(super) const fn driver_runs(&mut self) {
+        self.driver_awake = true;
+    }
+
+    /// The driver looks at what is due. Whatever becomes due from here on has to wake it.
+    pub(super) fn begin_turn(&mut self, waker: &Waker, is_unfinished: bool, has_yielded: bool) -> Turn {
         set(&mut self.driver, waker);
         self.driver_awake = false;
+        if self.is_abandoned() {
+            self.core.close(CloseCode::NONE, Bytes::new());
+        }
+        let is_over = self.core.end().is_some();
+        let is_due = self.core.has_output();
+        let lets_others_first = is_due && !has_yielded && !is_over;
+        if is_due && !lets_others_first {
+            self.turns.begin();
+        }
+        Turn {
+            has_work: is_due || is_unfinished || self.has_blocked_writers(),
+            lets_others_first,
+            deadline: self.core.poll_timeout(),
+            is_over,
+        }
     }
 
     /// The driver's waker, if it has to be told that something is due.
     pub(super) fn driver_to_wake(&mut self) -> Option<Waker> {
+        if self.driver_awake {
+            return None;
+        }
         let is_due = self.core.has_output() || self.core.is_done() || self.is_abandoned();
-        if self.driver_awake || !(is_due || self.core.take_new_deadline()) {
+        if !(is_due || self.core.take_new_deadline()) {
             return None;
         }
         let waker = self.driver.clone()?;
@@ -383,12 +456,11 @@ impl State {
         while let Some(event) = self.core.poll_event() {
             match event {
                 Event::Readable(key) => {
-                    let round = self.wake_round;
-                    let wakers = self.wakers(key);
-                    if let Some(waker) = wakers.read.take() {
+                    if let Some(wakers) = self.wakers.get_mut(place(key))
+                        && let Some(waker) = wakers.read.take()
+                    {
                         wakes.push(waker);
-                        let is_new = std::mem::replace(&mut wakers.expected_in, round) != round;
-                        self.expected += usize::from(is_new);
+                        self.turns.woke(key, &mut wakers.expected);
                     }
                 }
                 Event::Writable(key) => {
@@ -405,6 +477,7 @@ impl State {
                 }
                 Event::Draining { .. } => shared.openers.notify_waiters(),
                 Event::Closed(_) => {
+                    shared.has_ended.store(true, Ordering::Release);
                     shared.openers.notify_waiters();
                     shared.openers.notify_one();
                     shared.pongs.notify_waiters();
@@ -426,12 +499,12 @@ impl State {
 
     pub(super) fn refuse_all(&mut self) {
         while let Some(key) = self.core.next_incoming() {
-            self.core.refuse(key, adit_wire_proto::CloseCode::REFUSED);
+            self.core.refuse(key, CloseCode::REFUSED);
         }
     }
 
     fn wakers(&mut self, key: StreamKey) -> &mut StreamWakers {
-        let place = usize::try_from(key.place()).unwrap_or(usize::MAX);
+        let place = place(key);
         if place >= self.wakers.len() {
             self.wakers.resize_with(place + 1, StreamWakers::default);
         }
@@ -440,6 +513,23 @@ impl State {
 }
 
 impl Output {
+    fn new(io: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
+        let is_vectored = io.is_write_vectored();
+        let batch = if is_vectored { Batch::new() } else { Batch::in_one_piece() };
+        Self {
+            io: Some(io),
+            batch,
+            waker: None,
+            is_vectored,
+            is_blocked: false,
+            needs_flush: false,
+            unreported: 0,
+            is_stalled: false,
+            call_limit: CallLimit::default(),
+            wakes: Vec::new(),
+        }
+    }
+
     pub(super) fn set_driver(&mut self, waker: &Waker) {
         set(&mut self.waker, waker);
     }
@@ -464,48 +554,79 @@ impl Output {
     }
 
     /// One write call: what is batched, then frames straight from the caller's buffer.
-    fn write_with(&mut self, headers: &[[u8; HEADER_BYTES]], octets: &[u8]) -> io::Result<Poll<usize>> {
+    fn write_with(&mut self, frames: Option<&Frames<'_>>) -> io::Result<Poll<usize>> {
         let Some(waker) = &self.waker else { return Ok(Poll::Pending) };
         let Some(io) = &mut self.io else { return Err(io::ErrorKind::NotConnected.into()) };
         let (mut task, io) = (Context::from_waker(waker), Pin::new(io));
         let mut offered = self.batch.len();
-        if octets.is_empty()
-            && let Some(only) = self.batch.only_part()
-        {
-            return checked(io.poll_write(&mut task, only), offered, waker);
-        }
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let mut used = self.batch.gather(&mut slices);
-        let room = slices.get_mut(used..).unwrap_or_default();
-        for ((pair, header), frame) in room.chunks_exact_mut(2).zip(headers).zip(octets.chunks(FRAME_BYTES)) {
-            if let [first, second] = pair {
-                *first = IoSlice::new(header);
-                *second = IoSlice::new(frame);
-                used += 2;
-                offered += header.len() + frame.len();
+        let answer = match (frames, self.batch.only_part()) {
+            (None, Some(only)) => io.poll_write(&mut task, only),
+            (_, _) => {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let mut used = self.batch.gather(&mut slices);
+                if let Some(frames) = frames {
+                    let room = slices.get_mut(used..).unwrap_or_default();
+                    let (added, bytes) = frames.gather(room);
+                    used += added;
+                    offered += bytes;
+                }
+                io.poll_write_vectored(&mut task, slices.get(..used).unwrap_or_default())
+            }
+        };
+        let answer = checked(answer, offered, waker)?;
+        self.is_blocked = answer.is_pending();
+        match answer {
+            Poll::Ready(written) => {
+                self.batch.took(written);
+                self.call_limit.wrote(written, written < offered);
+                self.unreported += written;
+                self.needs_flush = true;
+            }
+            Poll::Pending => {
+                self.batch.gather_less();
+                self.call_limit.is_full();
             }
         }
-        let slices = slices.get(..used).unwrap_or_default();
-        checked(io.poll_write_vectored(&mut task, slices), offered, waker)
+        Ok(answer)
     }
 
     /// Writes what is batched until the connection takes no more, which is when it promises to wake the driver.
     fn write_rest(&mut self) -> io::Result<()> {
         while !self.batch.is_empty() && !self.is_blocked {
-            match self.write_with(&[], &[])? {
-                Poll::Ready(written) => self.batch.advance(written),
-                Poll::Pending => self.is_blocked = true,
-            }
+            // Whether it is blocked is noted there.
+            let _ = self.write_with(None)?;
         }
         Ok(())
     }
 
+    /// How many octets of a caller's buffer one more call should carry, behind what is batched.
+    fn direct_most(&self) -> usize {
+        if !self.is_vectored {
+            return 0;
+        }
+        let frame_bytes = self.batch.frame_most();
+        let most = DIRECT_FRAMES * frame_bytes;
+        let Some(limit) = self.call_limit.known else { return most };
+        let room = limit.saturating_sub(self.batch.len());
+        let (frames, part) = (room / (HEADER_BYTES + frame_bytes), room % (HEADER_BYTES + frame_bytes));
+        most.min(frames * frame_bytes + part.saturating_sub(HEADER_BYTES))
+    }
+
     /// Keeps what is left of a frame that was begun, from octet `from` of header and payload on.
-    fn rest_of(&mut self, headers: &[[u8; HEADER_BYTES]], octets: &[u8], frame: usize, from: usize) {
-        let header = headers.get(frame).map(|header| header.as_slice()).unwrap_or_default();
-        let payload = octets.chunks(FRAME_BYTES).nth(frame).unwrap_or_default();
+    fn rest_of(&mut self, frames: &Frames<'_>, frame: usize, from: usize) {
+        let header = frames.headers.get(frame).map(|header| header.as_slice()).unwrap_or_default();
+        let payload = frames.payload.chunks(frames.frame_bytes).nth(frame).unwrap_or_default();
         self.batch.copy(header.get(from..).unwrap_or_default());
         self.batch.copy(payload.get(from.saturating_sub(HEADER_BYTES)..).unwrap_or_default());
+    }
+
+    /// Tells the core what was written, and whether output is stuck.
+    fn report(&mut self, now: Instant, core: &mut Connection) {
+        let is_stuck = self.is_blocked && !self.batch.is_empty();
+        if self.unreported > 0 || is_stuck != self.is_stalled {
+            core.wrote(now, std::mem::take(&mut self.unreported), is_stuck);
+            self.is_stalled = is_stuck;
+        }
     }
 
     fn poll_flush(&mut self) -> io::Result<()> {
@@ -539,18 +660,63 @@ fn checked(poll: Poll<io::Result<usize>>, offered: usize, waker: &Waker) -> io::
     }
 }
 
+impl CallLimit {
+    /// Takes note that a call took `bytes` octets, and whether that is less than it was offered.
+    fn wrote(&mut self, bytes: usize, is_partial: bool) {
+        if is_partial && self.partial == bytes {
+            self.known = self.known.max(Some(bytes));
+        }
+        if is_partial {
+            self.partial = bytes;
+        }
+    }
+
+    /// Takes note that the last partial call was one because the connection is full.
+    const fn is_full(&mut self) {
+        self.partial = 0;
+    }
+}
+
+/// Frames around pieces of a caller's buffer.
+struct Frames<'caller> {
+    headers: &'caller [[u8; HEADER_BYTES]],
+    payload: &'caller [u8],
+    frame_bytes: usize,
+}
+
+impl Frames<'_> {
+    /// Points `slices` at them; says how many it used, and how many octets they hold.
+    fn gather<'caller>(&'caller self, slices: &mut [IoSlice<'caller>]) -> (usize, usize) {
+        let (mut used, mut bytes) = (0, 0);
+        let frames = self.headers.iter().zip(self.payload.chunks(self.frame_bytes));
+        for (pair, (header, frame)) in slices.chunks_exact_mut(2).zip(frames) {
+            if let [first, second] = pair {
+                *first = IoSlice::new(header);
+                *second = IoSlice::new(frame);
+                used += 2;
+                bytes += header.len() + frame.len();
+            }
+        }
+        (used, bytes)
+    }
+}
+
 /// How many octets of the payload went out or were begun when `written` octets of frames were taken; and, if a frame
 /// was begun and not ended, which one and where in it.
-fn started(payload: usize, written: usize) -> (usize, Option<(usize, usize)>) {
-    let frame_bytes = HEADER_BYTES + FRAME_BYTES;
-    let (whole, part) = (written / frame_bytes, written % frame_bytes);
-    let taken = (whole * FRAME_BYTES).min(payload);
+fn started(payload: usize, written: usize, frame_bytes: usize) -> (usize, Option<(usize, usize)>) {
+    let whole_bytes = HEADER_BYTES + frame_bytes;
+    let (whole, part) = (written / whole_bytes, written % whole_bytes);
+    let taken = (whole * frame_bytes).min(payload);
     if part == 0 || taken == payload {
         return (taken, None);
     }
-    let last = FRAME_BYTES.min(payload - taken);
+    let last = frame_bytes.min(payload - taken);
     let rest = (part < HEADER_BYTES + last).then_some((whole, part));
     (taken + last, rest)
+}
+
+fn place(key: StreamKey) -> usize {
+    usize::try_from(key.place()).unwrap_or(usize::MAX)
 }
 
 fn set(slot: &mut Option<Waker>, waker: &Waker) {
@@ -570,10 +736,8 @@ pub(super) fn session_error(state: &State) -> Option<StreamError> {
     state.core.end().cloned().map(StreamError::Session)
 }
 
-const FRAME_BYTES: usize = 16_376;
 /// How many frames of a caller's buffer one write call carries.
 const DIRECT_FRAMES: usize = 16;
-const DIRECT_MOST: usize = DIRECT_FRAMES * FRAME_BYTES;
 /// Slices of one write call: those of a batch, and two for each frame of a caller's buffer.
 const SLICES: usize = 128;
 /// How many batches one task sends before others get their turn.
@@ -585,13 +749,26 @@ mod tests {
 
     #[test]
     fn a_frame_that_was_begun_is_owed_to_its_end() {
-        let frame = HEADER_BYTES + FRAME_BYTES;
-        assert_eq!(started(100, 0), (0, None));
-        assert_eq!(started(100, 3), (100, Some((0, 3))));
-        assert_eq!(started(100, 108), (100, None));
-        assert_eq!(started(20_000, frame), (FRAME_BYTES, None));
-        assert_eq!(started(20_000, frame + 1), (20_000, Some((1, 1))));
-        assert_eq!(started(20_000, frame + 8 + 20_000 - FRAME_BYTES), (20_000, None));
-        assert_eq!(started(2 * FRAME_BYTES, 2 * frame), (2 * FRAME_BYTES, None));
+        let (payload, frame) = (16_376, 16_384);
+        assert_eq!(started(100, 0, payload), (0, None));
+        assert_eq!(started(100, 3, payload), (100, Some((0, 3))));
+        assert_eq!(started(100, 108, payload), (100, None));
+        assert_eq!(started(20_000, frame, payload), (payload, None));
+        assert_eq!(started(20_000, frame + 1, payload), (20_000, Some((1, 1))));
+        assert_eq!(started(20_000, frame + 8 + 20_000 - payload, payload), (20_000, None));
+        assert_eq!(started(2 * payload, 2 * frame, payload), (2 * payload, None));
+    }
+
+    #[test]
+    fn a_limit_per_call_is_told_from_a_full_connection() {
+        let mut limit = CallLimit::default();
+        limit.wrote(40_000, true);
+        limit.is_full();
+        limit.wrote(40_000, true);
+        assert_eq!(limit.known, None);
+        limit.wrote(65_536, true);
+        limit.wrote(40, false);
+        limit.wrote(65_536, true);
+        assert_eq!(limit.known, Some(65_536));
     }
 }

@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream: bytes both ways, each way with an end of its own.
@@ -153,13 +153,13 @@ impl SendStream {
         })
     }
 
-    /// Queues something; sends it now if much is queued, else soon.
+    /// Queues something; sends it now if much is queued or it is an answer that nobody adds to, else soon.
     fn queue<T>(
         &self,
         task: &Context<'_>,
         mut write: impl FnMut(&mut crate::Connection, StreamKey) -> Result<Option<T>, StreamError>,
     ) -> Poll<Result<T, StreamError>> {
-        for attempt in 0..2 {
+        for _ in 0..2 {
             let mut state = self.shared.state();
             state.came_back(self.key);
             let written = write(&mut state.core, self.key)?;
@@ -167,17 +167,17 @@ impl SendStream {
                 state.set_write_waker(self.key, task.waker());
             }
             let is_much = state.core.unsent(self.key) >= FLUSH_AT;
-            let driver = state.driver_to_wake();
+            let sends_now = is_much || state.is_answer(self.key);
+            let driver = if sends_now { None } else { state.driver_to_wake() };
             drop(state);
-            driver.into_iter().for_each(std::task::Waker::wake);
-            if is_much {
-                self.shared.flush_if_alone();
+            driver.into_iter().for_each(Waker::wake);
+            if sends_now {
+                self.shared.flush();
             }
-            if let Some(written) = written {
-                return Poll::Ready(Ok(written));
-            }
-            if attempt == 0 && !is_much {
-                break;
+            match written {
+                Some(written) => return Poll::Ready(Ok(written)),
+                None if is_much => {}
+                None => break,
             }
         }
         Poll::Pending
@@ -224,15 +224,21 @@ impl ReceiveStream {
         let mut state = self.shared.state();
         state.came_back(self.key);
         let taken = read(&mut state.core, self.key)?;
-        if taken.is_none() {
-            state.set_read_waker(self.key, task.waker());
-        }
-        let driver = state.driver_to_wake();
-        let sends_now = taken.is_none() && !state.expects_more() && state.core.has_output();
+        let sends_now = match taken {
+            Some(_) => {
+                state.turns.read(self.key);
+                false
+            }
+            None => {
+                state.set_read_waker(self.key, task.waker());
+                state.sends_before_waiting()
+            }
+        };
+        let driver = if sends_now { None } else { state.driver_to_wake() };
         drop(state);
-        driver.into_iter().for_each(std::task::Waker::wake);
+        driver.into_iter().for_each(Waker::wake);
         if sends_now {
-            self.shared.flush_if_alone();
+            self.shared.flush();
         }
         taken.map_or(Poll::Pending, |taken| Poll::Ready(Ok(taken)))
     }
@@ -248,10 +254,11 @@ impl AsyncWrite for SendStream {
         written.map_err(Into::into)
     }
 
-    /// Sends what is queued now, if the connection is free; it is sent soon in any case.
+    /// Does nothing unless the session has ended: what is queued is sent soon in any case.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let state = self.shared.state();
-        if let Some(error) = super::shared::session_error(&state) {
+        if self.shared.has_ended()
+            && let Some(error) = super::shared::session_error(&self.shared.state())
+        {
             return Poll::Ready(Err(error.into()));
         }
         Poll::Ready(Ok(()))
