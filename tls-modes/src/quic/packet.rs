@@ -2,7 +2,7 @@ use super::{ConnectionId, DatagramError, QuicVersion};
 use crate::reader::Reader;
 
 /// What long headers of every version have in common (RFC 8999 §5.1). Only known versions have ids of at most 20
-/// bytes, and a fixed bit.
+/// bytes.
 ///
 /// ```text
 ///  byte  0            1..5      5                              then
@@ -66,9 +66,6 @@ impl<'a> Packet<'a> {
     /// ```
     pub(super) fn split(datagram: &'a [u8]) -> Result<(Self, &'a [u8]), DatagramError> {
         let header = LongHeader::read(datagram)?;
-        if header.first & FIXED_BIT == 0 {
-            return Err(DatagramError::FixedBitZero);
-        }
         let kind = PacketKind::of(header.first, header.version)
             .ok_or(DatagramError::OtherVersion { version: header.version })?;
         let destination = checked_id(header.destination)?;
@@ -80,6 +77,14 @@ impl<'a> Packet<'a> {
         let (bytes, rest) = datagram.split_at_checked(number_at + length).ok_or(DatagramError::Truncated)?;
         let version = header.version;
         Ok((Self { kind, version, destination, source, has_token, bytes, number_at }, rest))
+    }
+}
+
+impl Packet<'_> {
+    /// Whether the bit is one that versions 1 and 2 fix (RFC 9000 §17.2). Ends that have agreed on it clear it at random
+    /// (RFC 9287), which no client has in its first flight.
+    pub(super) fn has_fixed_bit(&self) -> bool {
+        self.bytes.first().is_some_and(|first| first & FIXED_BIT != 0)
     }
 }
 
@@ -120,9 +125,10 @@ pub(super) fn is_long(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|first| first & LONG_FORM != 0)
 }
 
-/// Whether this can be a short header of version 1 or 2 (RFC 9000 §17.3.1).
+/// Whether this can be a short header (RFC 8999 §5.2). The bit that version 1 fixes behind may have any value: ends that
+/// have agreed on it clear it at random (RFC 9287).
 pub(super) fn is_short(datagram: &[u8]) -> bool {
-    datagram.first().is_some_and(|first| first & (LONG_FORM | FIXED_BIT) == FIXED_BIT)
+    datagram.first().is_some_and(|first| first & LONG_FORM == 0)
 }
 
 /// A variable-length integer (RFC 9000 §16), and `None` (with a step of a byte at most) if it is cut short.

@@ -389,7 +389,7 @@ fn initials(datagram: &[u8]) -> impl Iterator<Item = Result<Packet<'_>, Datagram
         match Packet::split(rest) {
             Ok((packet, after)) => {
                 rest = after;
-                Some(Ok(packet))
+                Some(if packet.has_fixed_bit() { Ok(packet) } else { Err(DatagramError::FixedBitZero) })
             }
             Err(error) => {
                 rest = &[];

@@ -41,6 +41,26 @@ fn q27_a_client_that_changes_its_port_keeps_its_route() {
     assert_eq!(table.receive(now(), peer(88), &short(b"strange99", 30)), None);
 }
 
+/// RFC 9287: half of what a connection sends after its handshake then has the bit cleared, and quinn does so.
+#[test]
+fn q28_the_fixed_bit_may_be_zero_once_the_connection_is_known() {
+    let (mut table, flow) = table_with_flow();
+    let mut answer = server_initial();
+    answer[0] &= !0x40;
+    assert_eq!(table.receive_from_upstream(now(), flow, peer(1), &answer), Reply::Send);
+    let mut handshake = opaque(0xe0, V1, SERVER, b"me", 200);
+    handshake[0] &= !0x40;
+    assert_eq!(table.receive(now(), peer(2), &handshake), Some(flow));
+    for port in [1, 2, 3] {
+        let mut greased = short(SERVER, 30);
+        greased[0] &= !0x40;
+        assert_eq!(table.receive(now(), peer(port), &greased), Some(flow), "port {port}");
+    }
+    let mut strange = short(b"strange99", 30);
+    strange[0] &= !0x40;
+    assert_eq!(table.receive(now(), peer(88), &strange), None);
+}
+
 #[test]
 fn q24_an_address_that_never_answered_gets_three_times_its_bytes() {
     let mut table = FlowTable::new(FlowLimits::new());
