@@ -7,14 +7,15 @@ use adit_tls_modes::rustls::SignatureScheme;
 use adit_tls_modes::rustls::crypto::ring;
 use adit_tls_modes::rustls::server::Acceptor;
 use adit_tls_modes::{
-    AuthorisedNames, ClientHello, CsrCheck, HelloError, Issuance, KeyGenerator, LocalCa, NewCa, PrivateKey,
-    SniffLimits, Sniffer,
+    AuthorisedNames, ClientHello, CsrCheck, HelloError, Issuance, Ja4Transport, KeyGenerator, LocalCa, NewCa,
+    PrivateKey, SniffLimits, Sniffer,
 };
 
 /// First flights over TCP, with and without records.
 ///
 /// Properties: whole, byte by byte and cut in two agree; everything received comes out again; a verdict outlives
-/// whatever follows; where rustls takes the hello too, both read the same names and protocols.
+/// whatever follows; where rustls takes the hello too, both read the same names and protocols; a fingerprint has its
+/// form, whatever was offered.
 ///
 /// # Panics
 /// If a property is broken.
@@ -31,7 +32,12 @@ pub fn client_hello(data: &[u8]) {
         compare_with_rustls(hello, data);
     }
     // QUIC brings the message without records.
-    let _ = ClientHello::from_body(data);
+    if let Ok(hello) = ClientHello::from_body(data) {
+        let fingerprint = hello.ja4(Ja4Transport::Quic);
+        let parts: Vec<usize> = fingerprint.as_str().split('_').map(str::len).collect();
+        assert_eq!(parts, [10, 12, 12], "{fingerprint}");
+        assert!(fingerprint.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+    }
 }
 
 /// Requests for certificates: DER, PEM, or the part that is signed, which is then signed with a key of ours.

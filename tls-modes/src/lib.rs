@@ -23,6 +23,9 @@ mod io;
 #[cfg(feature = "tokio")]
 pub use io::{SniffError, SniffRoom, SniffSeat, Sniffed, refuse, sniff};
 
+#[cfg(all(feature = "tokio", feature = "proxy-protocol"))]
+pub use io::{ReadProxyError, read_proxy_header};
+
 #[cfg(any(feature = "ca", feature = "agent"))]
 mod keys;
 #[cfg(any(feature = "ca", feature = "agent"))]

@@ -156,6 +156,46 @@ proptest! {
     }
 }
 
+#[cfg(feature = "tokio")]
+mod over_a_stream {
+    use std::time::Duration;
+
+    use adit_tls_modes::{ProxyError, ProxyLimits, ReadProxyError, TrustedSources, read_proxy_header};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::Instant;
+
+    async fn read(stream: &[u8], then_wait: bool) -> Result<(String, Vec<u8>), ProxyError> {
+        let (mut proxy, gateway) = duplex(1 << 16);
+        proxy.write_all(stream).await.unwrap();
+        let waiting = then_wait.then_some(proxy);
+        let trusted = TrustedSources::new(["192.0.2.9".parse().unwrap()]);
+        #[expect(clippy::disallowed_methods, reason = "a test is a driver")]
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let source = "192.0.2.9".parse().unwrap();
+        let read = read_proxy_header(gateway, source, &trusted, ProxyLimits::new(), deadline).await;
+        drop(waiting);
+        match read {
+            Ok((header, mut io)) => {
+                let mut rest = Vec::new();
+                io.read_to_end(&mut rest).await.unwrap();
+                Ok((header.source().unwrap().to_string(), rest))
+            }
+            Err(ReadProxyError::Refused { error, .. }) => Err(error),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn t58_the_connection_is_given_back_as_the_visitors() {
+        let stream = b"PROXY TCP4 198.51.100.7 192.0.2.1 51000 443\r\n\x16\x03\x01";
+        let expected = ("198.51.100.7:51000".to_owned(), b"\x16\x03\x01".to_vec());
+        assert_eq!(read(stream, false).await, Ok(expected));
+        assert_eq!(read(b"\x16\x03\x01", true).await, Err(ProxyError::NotProxy));
+        assert_eq!(read(b"PROXY TCP4 198.51", false).await, Err(ProxyError::Eof));
+        assert_eq!(read(b"PROXY TCP4 198.51", true).await, Err(ProxyError::DeadlinePassed));
+    }
+}
+
 /// Feeds the bytes whole, in every 2-cut and one by one, with more behind them, and checks that the answers agree.
 fn assert_agrees_over_every_cut(bytes: &[u8]) -> Result<ProxyHeader, ProxyError> {
     let stream = [bytes, b"PROXY what follows"].concat();
