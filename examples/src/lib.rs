@@ -12,6 +12,7 @@ pub mod quickstart;
 
 mod files;
 mod random;
+mod udp;
 
 use rustls::crypto::CryptoProvider;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! The agent's command line.
 
+use super::local::Local;
 use clap::{Args, Parser, Subcommand};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ pub struct Config {
     /// How to reach the gateway.
     #[command(flatten)]
     pub link: Link,
+    /// How to speak to the local service.
+    #[command(flatten)]
+    pub local: Local,
 }
 
 /// The gateway and how the agent proves who it is.

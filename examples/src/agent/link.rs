@@ -5,6 +5,7 @@ use super::report::Event;
 use super::serve::Server;
 use super::tunnel;
 use super::vault::Vault;
+use crate::udp::Flows;
 use crate::{ALPN, BoxError, provider, random};
 use adit_errors::{Code, Envelope, Refusal};
 use adit_mux::{Builder, Incoming, Role, Session, Stream};
@@ -170,7 +171,13 @@ async fn begin(
     let registered = control.register(tunnel::wanted(&config.tunnel)).await?;
     let vault = vault(config, &mut control, &registered, report).await?;
     report(tunnel::serving(config, &registered));
-    let server = Server::new(config.tunnel.upstream().clone(), &registered, vault.clone());
+    let server = Server::new(
+        config.tunnel.upstream().clone(),
+        &config.local,
+        Flows::of(session.clone()),
+        &registered,
+        vault.clone(),
+    );
     Ok((Shift { session, incoming, control, server }, Renewal::new(vault, registered)))
 }
 

@@ -3,6 +3,7 @@
 mod backoff;
 mod config;
 mod link;
+mod local;
 mod report;
 mod serve;
 mod tunnel;
@@ -11,6 +12,7 @@ mod vault;
 pub use config::{Config, Link, Tunnel, Upstream};
 pub use link::Secret;
 pub(crate) use link::{dial, exporter};
+pub use local::{Local, ProxyProtocol};
 pub use report::Event;
 pub use vault::certificate_path;
 

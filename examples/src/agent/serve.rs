@@ -2,14 +2,20 @@
 //! one who does.
 
 use super::config::Upstream;
+use super::local::Local;
 use super::vault::Vault;
+use crate::udp::{Flow, Flows};
 use adit_mux::{IncomingStream, RelayOptions, Stream, relay};
 use adit_wire_proto::control::{Generation, Registered, RegistrationId};
-use adit_wire_proto::{CloseCode, StreamHead};
+use adit_wire_proto::datagram::Datagram;
+use adit_wire_proto::{CloseCode, Protocol, StreamHead};
+use bytes::Bytes;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 /// How long the local service may take to accept a connection, unless the stream's head says less.
@@ -24,14 +30,22 @@ pub(super) struct Server {
     upstream: Arc<Upstream>,
     registration: RegistrationId,
     generation: Generation,
+    local: Local,
+    flows: Flows,
     vault: Option<Arc<Vault>>,
 }
 
 impl Server {
     /// Serves `registered` from `upstream`; with a `vault`, this is where visitors' TLS ends.
-    pub(super) fn new(upstream: Upstream, registered: &Registered, vault: Option<Arc<Vault>>) -> Self {
+    pub(super) fn new(
+        upstream: Upstream,
+        local: &Local,
+        flows: Flows,
+        registered: &Registered,
+        vault: Option<Arc<Vault>>,
+    ) -> Self {
         let (registration, generation) = (registered.registration, registered.generation);
-        Self { upstream: Arc::new(upstream), registration, generation, vault }
+        Self { upstream: Arc::new(upstream), registration, generation, local: local.clone(), flows, vault }
     }
 
     /// Serves one visitor, to the end.
@@ -46,8 +60,11 @@ impl Server {
         if head.registration() != Some(self.registration) || head.generation() != Some(self.generation) {
             return stream.refuse(CloseCode::UNKNOWN_TUNNEL);
         }
+        if head.protocol() == Protocol::UDP {
+            return self.visit_by_quic(stream).await;
+        }
         // The head says who visits, never where to connect to: that is our owner's choice alone (W-28, R-25).
-        let socket = match self.connect(head.deadline().unwrap_or(CONNECT_DEADLINE)).await {
+        let socket = match self.connect(&head).await {
             Ok(socket) => socket,
             Err(code) => return stream.refuse(code),
         };
@@ -64,14 +81,34 @@ impl Server {
         }
     }
 
-    async fn connect(&self, deadline: Duration) -> Result<TcpStream, CloseCode> {
-        let connect = TcpStream::connect(self.upstream.address());
-        match timeout(deadline.min(CONNECT_DEADLINE), connect).await {
-            Ok(Ok(socket)) => {
-                // Small answers shouldn't wait for a full segment; without it they merely come later.
-                let _ = socket.set_nodelay(true);
-                Ok(socket)
+    /// Carries a QUIC connection's datagrams, which only the local service can read.
+    async fn visit_by_quic(self, stream: IncomingStream) {
+        let socket = match self.local.quic {
+            Some(upstream) => udp_socket(upstream).await,
+            None => return stream.refuse(CloseCode::UPSTREAM_UNREACHABLE),
+        };
+        match socket {
+            Ok(socket) => carry(self.flows.accepted(stream.accept()), &socket).await,
+            Err(error) => {
+                tracing::warn!(kind = ?error.kind(), "the local service can't be reached");
+                stream.refuse(CloseCode::UPSTREAM_UNREACHABLE);
             }
+        }
+    }
+
+    async fn connect(&self, head: &StreamHead) -> Result<TcpStream, CloseCode> {
+        let deadline = head.deadline().unwrap_or(CONNECT_DEADLINE).min(CONNECT_DEADLINE);
+        let connect = async {
+            let mut socket = TcpStream::connect(self.upstream.address()).await?;
+            // Small answers shouldn't wait for a full segment; without it they merely come later.
+            let _ = socket.set_nodelay(true);
+            if let Some(version) = self.local.proxy_protocol {
+                socket.write_all(&version.header(head)).await?;
+            }
+            Ok::<_, io::Error>(socket)
+        };
+        match timeout(deadline, connect).await {
+            Ok(Ok(socket)) => Ok(socket),
             Ok(Err(error)) => {
                 tracing::warn!(kind = ?error.kind(), "the local service can't be reached");
                 Err(unreachable(&error))
@@ -85,6 +122,38 @@ impl Server {
 async fn end_tls(vault: &Vault, stream: Stream, mut socket: TcpStream) -> io::Result<(u64, u64)> {
     let mut visitor = timeout(HANDSHAKE_DEADLINE, vault.accept(stream)).await??;
     tokio::io::copy_bidirectional(&mut visitor, &mut socket).await
+}
+
+/// A socket of its own for each visitor, on any port, of the family of `upstream`.
+async fn udp_socket(upstream: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = match upstream {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(upstream).await?;
+    Ok(socket)
+}
+
+/// Until the gateway ends the flow, which it does when both sides are silent.
+async fn carry(mut flow: Flow, socket: &UdpSocket) {
+    let mut buffer = vec![0; Datagram::MAX_PAYLOAD_BYTES];
+    loop {
+        tokio::select! {
+            datagram = flow.receive() => match datagram {
+                // What can't be sent is lost, as on any way.
+                Some(datagram) => drop(socket.send(&datagram).await),
+                None => return,
+            },
+            received = socket.recv(&mut buffer) => {
+                // An error is what ICMP said of a datagram before.
+                let Ok(length) = received else { continue };
+                if flow.send(Bytes::copy_from_slice(&buffer[..length])).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 fn unreachable(error: &io::Error) -> CloseCode {

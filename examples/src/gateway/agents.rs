@@ -3,6 +3,7 @@
 use super::hub::Hub;
 use super::issuer::Issuer;
 use super::registrar::{Applicant, Grant, Registrar};
+use crate::udp::Flows;
 use crate::{ALPN, BoxError, random};
 use adit_errors::{Code, Refusal};
 use adit_mux::{Builder, Incoming, Role, Session, Stream};
@@ -110,8 +111,9 @@ impl Gatekeeper {
         control.welcome(&authorised, settings).await?;
         let (notices, waiting) = mpsc::channel(MAX_WAITING_NOTICES);
         let owner = OwnerId::from_u128(u128::from(self.credential.id().nonce()));
+        let flows = Flows::of(session.clone());
         let mut desk =
-            Desk { keeper: self, owner, session, notices, grants: HashMap::new(), patience: LINGER };
+            Desk { keeper: self, owner, session, flows, notices, grants: HashMap::new(), patience: LINGER };
         let served = desk.serve(control, incoming, waiting).await;
         desk.close();
         *patience = desk.patience;
@@ -191,6 +193,7 @@ struct Desk<'a> {
     keeper: &'a Gatekeeper,
     owner: OwnerId,
     session: &'a Session,
+    flows: Flows,
     notices: mpsc::Sender<Notice>,
     /// What this session was granted; bounded by the control machine's limit of registrations.
     grants: HashMap<RegistrationId, Grant>,
@@ -259,8 +262,12 @@ impl Desk<'_> {
         let registrar = &self.keeper.registrar;
         match request {
             Request::Register(wanted) => {
-                let applicant =
-                    Applicant { owner: self.owner, session: self.session, notices: &self.notices };
+                let applicant = Applicant {
+                    owner: self.owner,
+                    session: self.session,
+                    flows: &self.flows,
+                    notices: &self.notices,
+                };
                 let (registered, grant) = registrar.register(&applicant, &wanted).await?;
                 tracing::info!(tunnel = %grant.tunnel, generation = registered.generation.as_u64(), "registered");
                 self.grants.insert(registered.registration, grant);

@@ -1,5 +1,6 @@
 //! The gateway's settings: defaults, then a TOML file, then flags.
 
+use adit_tls_modes::SourceNetwork;
 use clap::Parser;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,6 +28,9 @@ pub struct Flags {
     /// Where visitors connect by HTTPS, ended here or passed through. [default: 127.0.0.1:8443]
     #[arg(long)]
     pub https: Option<SocketAddr>,
+    /// Where visitors connect by QUIC, passed through to agents that end it themselves. [default: nowhere]
+    #[arg(long)]
+    pub quic: Option<SocketAddr>,
     /// Where `/health` and `/ready` are answered. [default: 127.0.0.1:9090]
     #[arg(long)]
     pub admin: Option<SocketAddr>,
@@ -37,6 +41,20 @@ pub struct Flags {
     #[arg(long, value_parser = ports)]
     #[serde(default, deserialize_with = "ports_from_text")]
     pub tcp_ports: Option<(u16, u16)>,
+    /// Networks of the load balancers through which all visitors come, such as 10.0.0.0/8: each of their connections has
+    /// to begin with a PROXY header, and nobody else may connect. [default: none, visitors connect by themselves]
+    #[arg(long, value_delimiter = ',', value_parser = network)]
+    #[serde(default, deserialize_with = "networks_from_text")]
+    pub proxy_from: Option<Vec<SourceNetwork>>,
+    /// A folder of certificates for the edge beside the gateway's own: each `.pem` file a chain and its key. Read again on
+    /// SIGHUP.
+    #[arg(long)]
+    pub certificates: Option<PathBuf>,
+    /// NAME=FILE: visitors of the tunnel NAME, whose TLS the gateway ends, have to show a certificate by an authority in
+    /// the PEM file. May be given more than once.
+    #[arg(long, value_parser = name_and_file)]
+    #[serde(default, deserialize_with = "names_and_files_from_text")]
+    pub client_ca: Option<Vec<(String, PathBuf)>>,
     /// Where the development authority and the hash of the connect secret are kept. [default: adit-state]
     #[arg(long, env = "ADIT_STATE")]
     pub state: Option<PathBuf>,
@@ -61,14 +79,24 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where visitors connect by HTTPS.
     pub https: SocketAddr,
+    /// Where visitors connect by QUIC, if anywhere.
+    pub quic: Option<SocketAddr>,
     /// Where liveness and readiness are answered.
     pub admin: SocketAddr,
     /// The address on which public TCP ports are opened.
     pub tcp_address: IpAddr,
     /// The public TCP ports, both ends included.
     pub tcp_ports: (u16, u16),
+    /// Networks of the load balancers through which all visitors come; none if they connect by themselves.
+    pub proxy_from: Vec<SourceNetwork>,
+    /// A folder of certificates for the edge.
+    pub certificates: Option<PathBuf>,
+    /// Tunnels whose visitors have to show a certificate, and the file of the authority that signs it.
+    pub client_ca: Vec<(String, PathBuf)>,
     /// Where state is kept.
     pub state: PathBuf,
+    /// How long an agent that ends TLS itself may take to say its first word to a visitor.
+    pub answer_deadline: Duration,
     /// How long running streams may go on after the gateway was asked to stop.
     pub drain: Duration,
 }
@@ -81,10 +109,15 @@ impl Default for Config {
             agents: local(7000),
             http: local(8080),
             https: local(8443),
+            quic: None,
             admin: local(9090),
             tcp_address: Ipv4Addr::LOCALHOST.into(),
             tcp_ports: (35_000, 35_999),
+            proxy_from: Vec::new(),
+            certificates: None,
+            client_ca: Vec::new(),
             state: PathBuf::from("adit-state"),
+            answer_deadline: Duration::from_secs(10),
             drain: Duration::from_secs(30),
         }
     }
@@ -94,7 +127,16 @@ impl Config {
     /// Everything on free ports of the loopback interface, with state in `state`.
     pub fn on_loopback(state: PathBuf, tcp_ports: (u16, u16)) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { agents: any, http: any, https: any, admin: any, tcp_ports, state, ..Self::default() }
+        Self {
+            agents: any,
+            http: any,
+            https: any,
+            quic: Some(any),
+            admin: any,
+            tcp_ports,
+            state,
+            ..Self::default()
+        }
     }
 }
 
@@ -118,10 +160,15 @@ impl Flags {
             agents: self.agents.or(file.agents).unwrap_or(default.agents),
             http: self.http.or(file.http).unwrap_or(default.http),
             https: self.https.or(file.https).unwrap_or(default.https),
+            quic: self.quic.or(file.quic),
             admin: self.admin.or(file.admin).unwrap_or(default.admin),
             tcp_address: self.tcp_address.or(file.tcp_address).unwrap_or(default.tcp_address),
             tcp_ports: self.tcp_ports.or(file.tcp_ports).unwrap_or(default.tcp_ports),
+            proxy_from: self.proxy_from.or(file.proxy_from).unwrap_or(default.proxy_from),
+            certificates: self.certificates.or(file.certificates),
+            client_ca: self.client_ca.or(file.client_ca).unwrap_or(default.client_ca),
             state: self.state.or(file.state).unwrap_or(default.state),
+            answer_deadline: default.answer_deadline,
             drain: self.drain_seconds.or(file.drain_seconds).map_or(default.drain, Duration::from_secs),
         })
     }
@@ -143,6 +190,34 @@ fn ports_from_text<'de, D: serde::Deserializer<'de>>(
     text.map(|text| ports(&text).map_err(serde::de::Error::custom)).transpose()
 }
 
+fn network(text: &str) -> Result<SourceNetwork, String> {
+    text.parse().map_err(|error| format!("`{text}`: {error}"))
+}
+
+fn networks_from_text<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<SourceNetwork>>, D::Error> {
+    let texts = Option::<Vec<String>>::deserialize(deserializer)?;
+    let networks = texts.map(|texts| texts.iter().map(|text| network(text)).collect());
+    networks.transpose().map_err(serde::de::Error::custom)
+}
+
+/// `NAME=FILE`.
+fn name_and_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), file.into())),
+        _ => Err(format!("`{text}` is no NAME=FILE; try my-app=clients.pem")),
+    }
+}
+
+fn names_and_files_from_text<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<(String, PathBuf)>>, D::Error> {
+    let texts = Option::<Vec<String>>::deserialize(deserializer)?;
+    let pairs = texts.map(|texts| texts.iter().map(|text| name_and_file(text)).collect());
+    pairs.transpose().map_err(serde::de::Error::custom)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +236,12 @@ mod tests {
             toml::from_str::<Flags>("zoen = \"t.example\"").is_err(),
             "a misspelt name is no silent default"
         );
+        let file: Flags =
+            toml::from_str("proxy-from = [\"10.0.0.0/8\"]\nclient-ca = [\"my-app=clients.pem\"]").unwrap();
+        assert_eq!(file.proxy_from.unwrap()[0].to_string(), "10.0.0.0/8");
+        assert_eq!(file.client_ca.unwrap(), [("my-app".to_owned(), PathBuf::from("clients.pem"))]);
+        assert!(toml::from_str::<Flags>("proxy-from = [\"10.0.0.1/8\"]").is_err());
+        assert!(toml::from_str::<Flags>("client-ca = [\"my-app\"]").is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! HTTP connections of visitors, whatever they arrived on.
 
+use super::arrival::Arrival;
 use super::hub::Hub;
 use super::proxy::{self, Visitor};
 use hyper::service::service_fn;
@@ -17,9 +18,9 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Serves one connection that arrived on the HTTP port.
 pub(super) async fn serve_plain(hub: Arc<Hub>, socket: TcpStream, address: SocketAddr) {
-    match socket.local_addr() {
-        Ok(local) => serve(hub, socket, Visitor { address, local, tls: None }).await,
-        Err(error) => tracing::debug!(%error, "a visitor was gone at once"),
+    match Arrival::take(&hub, socket, address).await {
+        Ok(Arrival { io, address, local }) => serve(hub, io, Visitor { address, local, tls: None }).await,
+        Err(error) => tracing::debug!(%error, "a connection has no visitor"),
     }
 }
 

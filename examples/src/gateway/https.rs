@@ -1,20 +1,22 @@
 //! The HTTPS port: who ends TLS is decided by the ClientHello, then it is ended here or passed through.
 
+use super::arrival::Arrival;
 use super::http;
 use super::hub::Hub;
 use super::proxy::{Edge, Visitor};
 use crate::BoxError;
-use adit_mux::{RelayOptions, relay};
+use adit_mux::{RelayOptions, Stream, relay};
 use adit_naming::{Destination, Host, HostSource};
 use adit_tls_modes::{
     AlertDescription, ClientHello, Domain, Mode, ModePolicy, NameStanding, ResumptionScope, ServerName,
-    SniffError, SniffLimits, Sniffed, choose_mode, refuse, sniff,
+    SniffError, SniffLimits, Sniffed, choose_mode, refuse,
 };
 use adit_wire_proto::{Protocol, TlsFacts};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
@@ -22,40 +24,50 @@ use tokio::time::{Instant, timeout};
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Serves one connection that arrived on the HTTPS port.
-pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, address: SocketAddr) {
+pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, peer: SocketAddr) {
     let deadline = Instant::now() + HANDSHAKE_DEADLINE;
-    match sniff(socket, SniffLimits::default(), deadline).await {
+    let Arrival { io, address, local } = match Arrival::take(&hub, socket, peer).await {
+        Ok(arrival) => arrival,
+        Err(error) => return tracing::debug!(%error, "a connection has no visitor"),
+    };
+    let seat = match hub.hellos.enter(address.ip()) {
+        Ok(seat) => seat,
+        Err(error) => return tracing::debug!(%error, "a visitor was refused at the door"),
+    };
+    match seat.sniff(io, SniffLimits::default(), deadline).await {
         Ok((hello, io)) => {
-            if let Err(error) = dispatch(hub, &hello, io, address).await {
+            if let Err(error) = dispatch(hub, &hello, Arrival { io: flat(io), address, local }).await {
                 tracing::debug!(%error, "a TLS visitor was not served");
             }
         }
         Err(SniffError::Refused { error, io, .. }) => {
             tracing::debug!(%error, "refused a ClientHello");
-            end(io, error.alert()).await;
+            end(flat(io), error.alert()).await;
         }
         Err(error) => tracing::debug!(%error, "no ClientHello"),
     }
 }
 
-async fn dispatch(
-    hub: Arc<Hub>,
-    hello: &ClientHello,
-    io: Sniffed<TcpStream>,
-    address: SocketAddr,
-) -> Result<(), BoxError> {
+/// One stream with everything in front that was read ahead: all of what came behind a PROXY header has been sniffed.
+fn flat(io: Sniffed<Sniffed<TcpStream>>) -> Sniffed<TcpStream> {
+    let (received, below) = io.into_parts();
+    let (unread, socket) = below.into_parts();
+    Sniffed::new([received, unread].concat(), socket)
+}
+
+async fn dispatch(hub: Arc<Hub>, hello: &ClientHello, visitor: Arrival) -> Result<(), BoxError> {
     match choose_mode(hello, &ModePolicy::new(), |name| standing(&hub, name)) {
-        Mode::Passthrough { name, .. } => pass_through(&hub, name, hello, io, address).await,
-        Mode::Edge { name, .. } => end_at_the_edge(hub, name, io, address).await,
+        Mode::Passthrough { name, .. } => pass_through(&hub, name, hello, visitor).await,
+        Mode::Edge { name, .. } => end_at_the_edge(hub, name, visitor).await,
         Mode::Refuse { reason, .. } => {
-            end(io, Some(reason.alert())).await;
+            end(visitor.io, Some(reason.alert())).await;
             Err(reason.into())
         }
     }
 }
 
 /// What the routes say about a name: a passthrough tunnel is never ended at the edge, whatever happens to it.
-fn standing(hub: &Hub, name: &ServerName) -> NameStanding {
+pub(super) fn standing(hub: &Hub, name: &ServerName) -> NameStanding {
     let Ok(host) = Host::parse(name.as_str().as_bytes(), HostSource::Sni) else {
         return NameStanding::Unknown;
     };
@@ -79,11 +91,10 @@ async fn pass_through(
     hub: &Hub,
     name: &ServerName,
     hello: &ClientHello,
-    io: Sniffed<TcpStream>,
-    address: SocketAddr,
+    visitor: Arrival,
 ) -> Result<(), BoxError> {
     let host = Host::parse(name.as_str().as_bytes(), HostSource::Sni)?;
-    let local = io.get_ref().local_addr()?;
+    let Arrival { io, address, local } = visitor;
     let alpn = hello.alpn().iter().next().unwrap_or_default();
     let alpn = Bytes::copy_from_slice(alpn);
     let opened = hub.open(
@@ -95,8 +106,15 @@ async fn pass_through(
         },
     );
     match opened.await {
-        Ok((stream, work)) => {
-            let report = relay(stream, io, RelayOptions::default()).await;
+        Ok((mut stream, work)) => {
+            let (hello, mut socket) = io.into_parts();
+            let answered = timeout(hub.answer_deadline, first_answer(&hello, &mut stream)).await;
+            let Ok(Ok(first)) = answered else {
+                end(socket, Some(AlertDescription::INTERNAL_ERROR)).await;
+                return Err("the agent has no answer for a visitor".into());
+            };
+            socket.write_all(&first).await?;
+            let report = relay(stream, socket, RelayOptions::default()).await;
             tracing::debug!(?report, "a passed-through connection ended");
             drop(work);
             Ok(())
@@ -108,14 +126,16 @@ async fn pass_through(
     }
 }
 
-async fn end_at_the_edge(
-    hub: Arc<Hub>,
-    name: &ServerName,
-    io: Sniffed<TcpStream>,
-    address: SocketAddr,
-) -> Result<(), BoxError> {
+/// Hands on what the visitor said, and waits for the first of the answer: a visitor of an agent that takes the stream and
+/// never says a word must not wait for ever (T-55). Nothing if the agent ended its side without one.
+async fn first_answer(hello: &[u8], stream: &mut Stream) -> Result<Bytes, BoxError> {
+    stream.write_all(hello).await?;
+    Ok(stream.read_chunk().await?.unwrap_or_default())
+}
+
+async fn end_at_the_edge(hub: Arc<Hub>, name: &ServerName, visitor: Arrival) -> Result<(), BoxError> {
     let host = Host::parse(name.as_str().as_bytes(), HostSource::Sni)?;
-    let local = io.get_ref().local_addr()?;
+    let Arrival { io, address, local } = visitor;
     // Who had the name before must not resume what was set up then (E-08).
     let scope =
         ResumptionScope::new(hub.find(&host).map_or(0_u128, |tunnel| tunnel.id().as_u128()).to_be_bytes());
@@ -132,6 +152,6 @@ async fn end_at_the_edge(
 }
 
 /// Sends the alert, if one is due, and closes; a visitor who doesn't read is not waited for.
-async fn end(mut io: Sniffed<TcpStream>, alert: Option<AlertDescription>) {
+async fn end(mut io: impl AsyncWrite + Unpin, alert: Option<AlertDescription>) {
     let _ = timeout(Duration::from_secs(1), refuse(&mut io, alert)).await;
 }

@@ -1,10 +1,12 @@
 //! What all tasks of the gateway share: the zone, the routes, and how a stream to an agent is opened.
 
+use super::arrival::Proxies;
+use crate::udp::Flows;
 use adit_errors::{Code, Refusal};
 use adit_mux::{Session, Stream};
 use adit_naming::{Host, TunnelName, Zone, Zones};
 use adit_router::{Dispatch, InFlight, Record, RouteKey, RouteTable, Tunnel};
-use adit_tls_modes::Edge;
+use adit_tls_modes::{Edge, SniffRoom};
 use adit_wire_proto::control::{Generation, Notice, RegistrationId};
 use adit_wire_proto::{Protocol, StreamHead, StreamHeadBuilder};
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +24,8 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) struct Link {
     /// The agent's session.
     pub(super) session: Session,
+    /// The UDP flows in that session.
+    pub(super) flows: Flows,
     /// The registration's number in stream heads.
     pub(super) registration: RegistrationId,
     /// The agent's control task.
@@ -52,6 +56,12 @@ pub(super) struct Hub {
     pub(super) edge: Edge,
     /// Where visitors come in.
     pub(super) public: Public,
+    /// Through whom they come, if not by themselves.
+    pub(super) proxies: Proxies,
+    /// Bounds what those hold together who have not said hello.
+    pub(super) hellos: SniffRoom,
+    /// How long an agent may take to say its first word to a visitor whose TLS is passed through (T-55).
+    pub(super) answer_deadline: Duration,
     /// Cancelled once the gateway is asked to stop.
     pub(super) draining: CancellationToken,
     /// Visits and agents' sessions under way.
@@ -98,6 +108,19 @@ impl Hub {
         find: impl Fn(&Self) -> Option<Arc<Tunnel<Link, Facts>>>,
         describe: impl Fn(StreamHeadBuilder) -> StreamHeadBuilder,
     ) -> Result<(Stream, Work), Refusal> {
+        self.open_as(None, find, describe).await
+    }
+
+    /// The same for a stream that carries something else than the tunnel's streams do otherwise.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(super) async fn open_as(
+        &self,
+        protocol: Option<Protocol>,
+        find: impl Fn(&Self) -> Option<Arc<Tunnel<Link, Facts>>>,
+        describe: impl Fn(StreamHeadBuilder) -> StreamHeadBuilder,
+    ) -> Result<(Stream, Work), Refusal> {
         let mut dispatch = Dispatch::new(crate::random::number());
         loop {
             let tunnel = find(self).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
@@ -109,8 +132,8 @@ impl Hub {
             let Ok(work) = agent.begin() else { continue };
             let generation = Generation::new(agent.generation().number()).ok_or_else(Refusal::internal)?;
             let link = work.handle();
-            let head =
-                StreamHead::builder(tunnel.facts().protocol).registration(link.registration, generation);
+            let protocol = protocol.unwrap_or_else(|| tunnel.facts().protocol);
+            let head = StreamHead::builder(protocol).registration(link.registration, generation);
             let head = describe(head).build().map_err(|_| Refusal::internal())?;
             match tokio::time::timeout(OPEN_DEADLINE, link.session.open(head.encode())).await {
                 Ok(Ok(stream)) => return Ok((stream, work)),

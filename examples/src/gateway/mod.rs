@@ -7,12 +7,15 @@
 
 mod admin;
 mod agents;
+mod arrival;
 mod config;
+mod edge;
 mod http;
 mod https;
 mod hub;
 mod issuer;
 mod proxy;
+mod quic;
 mod registrar;
 mod reply;
 mod state;
@@ -24,10 +27,12 @@ use crate::{ALPN, BoxError, provider, random};
 use adit_naming::{Zone, Zones};
 use adit_router::RouteTable;
 use adit_tls_modes::{
-    Edge, EdgeHost, Issuance, KeyGenerator, LocalCa, NamePattern, PrivateKey, ServerCertificate, ServerName,
+    Issuance, KeyGenerator, LocalCa, PrivateKey, RoomLimits, ServerCertificate, ServerName, SniffRoom,
+    TrustedSources,
 };
 use adit_wire_proto::credential::StoredCredential;
 use agents::Gatekeeper;
+use edge::Certificates;
 use hub::{Hub, Public};
 use issuer::Issuer;
 use registrar::Registrar;
@@ -38,7 +43,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +58,8 @@ pub struct Gateway {
     config: Config,
     addresses: Addresses,
     admin: AbortHandle,
+    certificates: Arc<Certificates>,
+    renewal: AbortHandle,
     server_name: String,
     anchor_pem: String,
     fresh_secret: Option<String>,
@@ -64,6 +71,7 @@ struct Addresses {
     agents: SocketAddr,
     http: SocketAddr,
     https: SocketAddr,
+    quic: Option<SocketAddr>,
     admin: SocketAddr,
 }
 
@@ -79,16 +87,25 @@ impl Gateway {
         let server_name = format!("gateway.{}", config.zone);
         let listeners = Listeners::bind(&config).await?;
         let addresses = listeners.addresses()?;
+        let certificates = Arc::new(Certificates::new(
+            Arc::clone(&authority),
+            &config.zone,
+            config.certificates.clone(),
+            &config.client_ca,
+        )?);
         let hub = Arc::new(Hub {
             zones: Zones::new([zone.clone()])?,
             zone,
             routes: RouteTable::new(),
-            edge: edge(&authority, &config.zone)?,
+            edge: certificates.edge()?,
             public: Public {
                 http_port: addresses.http.port(),
                 https_port: addresses.https.port(),
                 tcp_address: config.tcp_address,
             },
+            proxies: (!config.proxy_from.is_empty()).then(|| TrustedSources::new(config.proxy_from.clone())),
+            hellos: SniffRoom::new(RoomLimits::new()),
+            answer_deadline: config.answer_deadline,
             draining: CancellationToken::new(),
             visits: TaskTracker::new(),
         });
@@ -103,8 +120,20 @@ impl Gateway {
             drain: config.drain,
         });
         let admin = listeners.serve(&hub, &keeper);
+        let renewal = tokio::spawn(Arc::clone(&certificates).keep_fresh(Arc::clone(&hub))).abort_handle();
         let anchor_pem = authority.certificate_pem();
-        Ok(Self { hub, config, addresses, admin, server_name, anchor_pem, fresh_secret: state.fresh_secret })
+        let fresh_secret = state.fresh_secret;
+        Ok(Self {
+            hub,
+            config,
+            addresses,
+            admin,
+            certificates,
+            renewal,
+            server_name,
+            anchor_pem,
+            fresh_secret,
+        })
     }
 
     /// The connect secret, if this was the first start: it is shown this once.
@@ -147,9 +176,23 @@ impl Gateway {
         self.addresses.https
     }
 
+    /// Where visitors connect by QUIC, if anywhere.
+    pub const fn quic_address(&self) -> Option<SocketAddr> {
+        self.addresses.quic
+    }
+
     /// Where `/health` and `/ready` are answered.
     pub const fn admin_address(&self) -> SocketAddr {
         self.addresses.admin
+    }
+
+    /// Serves the edge with certificates made anew, and with those that are in the folder now. No connection notices but
+    /// by the certificate that it sees.
+    ///
+    /// # Errors
+    /// What the authority didn't sign; then what was served before stays.
+    pub fn renew_certificates(&self) -> Result<(), BoxError> {
+        self.certificates.renew(&self.hub.edge)
     }
 
     /// Drains: tells agents to reconnect elsewhere, takes no new visitors, and waits for the running visits and for the
@@ -160,6 +203,7 @@ impl Gateway {
         // Either way the gateway ends; what is still running then is counted and cut off.
         let _ = tokio::time::timeout(patience, self.hub.visits.wait()).await;
         self.admin.abort();
+        self.renewal.abort();
         self.hub.visits.len()
     }
 }
@@ -169,6 +213,7 @@ struct Listeners {
     agents: TcpListener,
     http: TcpListener,
     https: TcpListener,
+    quic: Option<UdpSocket>,
     admin: TcpListener,
 }
 
@@ -178,6 +223,10 @@ impl Listeners {
             agents: listen(config.agents).await?,
             http: listen(config.http).await?,
             https: listen(config.https).await?,
+            quic: match config.quic {
+                Some(address) => Some(UdpSocket::bind(address).await?),
+                None => None,
+            },
             admin: listen(config.admin).await?,
         })
     }
@@ -187,6 +236,7 @@ impl Listeners {
             agents: self.agents.local_addr()?,
             http: self.http.local_addr()?,
             https: self.https.local_addr()?,
+            quic: self.quic.as_ref().map(UdpSocket::local_addr).transpose()?,
             admin: self.admin.local_addr()?,
         })
     }
@@ -198,6 +248,11 @@ impl Listeners {
         tokio::spawn(take_visits(Arc::clone(hub), self.agents, agents));
         tokio::spawn(take_visits(Arc::clone(hub), self.http, http::serve_plain));
         tokio::spawn(take_visits(Arc::clone(hub), self.https, https::serve));
+        if let Some(socket) = self.quic {
+            let draining = hub.draining.clone();
+            let serving = quic::serve(Arc::clone(hub), socket);
+            tokio::spawn(async move { draining.run_until_cancelled(serving).await });
+        }
         tokio::spawn(admin::serve(self.admin, hub.draining.clone())).abort_handle()
     }
 }
@@ -243,15 +298,6 @@ where
             }
         }
     }
-}
-
-/// Ends TLS for the zone and all names right below it.
-fn edge(authority: &LocalCa, zone: &str) -> Result<Edge, BoxError> {
-    let name: ServerName = zone.parse()?;
-    let certificate = own_certificate(authority, &name, true)?;
-    let edge = Edge::builder(provider()).build();
-    edge.install(&NamePattern::wildcard(name), EdgeHost::new(certificate))?;
-    Ok(edge)
 }
 
 /// Ends TLS for agents: 1.3 only, and only for our own protocol.

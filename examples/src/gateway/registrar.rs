@@ -3,6 +3,7 @@
 use super::hub::{Facts, Hub, Link};
 use super::{take_visits, tcp};
 use crate::random;
+use crate::udp::Flows;
 use adit_errors::{Code, Refusal};
 use adit_mux::Session;
 use adit_naming::ownership::{Claim, MemoryStore, OwnerId, OwnershipRules, Registry};
@@ -76,6 +77,7 @@ pub(super) struct Grant {
 pub(super) struct Applicant<'a> {
     pub(super) owner: OwnerId,
     pub(super) session: &'a Session,
+    pub(super) flows: &'a Flows,
     pub(super) notices: &'a mpsc::Sender<Notice>,
 }
 
@@ -256,8 +258,12 @@ impl Registrar {
         let registration = books.next_registration;
         books.next_registration = registration.next().ok_or_else(Refusal::internal)?;
         let tunnel = books.tunnels.get(&name).ok_or_else(Refusal::internal)?;
-        let link =
-            Link { session: applicant.session.clone(), registration, notices: applicant.notices.clone() };
+        let link = Link {
+            session: applicant.session.clone(),
+            flows: applicant.flows.clone(),
+            registration,
+            notices: applicant.notices.clone(),
+        };
         let (id, protocol, state) = (tunnel.record.id(), tunnel.protocol, tunnel.record.state());
         let attached = self.hub.routes.update(|update| {
             update.publish(id, tunnel.keys(), tunnel.facts()).map_err(|_| Refusal::internal())?;

@@ -1,5 +1,6 @@
 //! Public TCP ports: each connection is a stream to the tunnel's agent.
 
+use super::arrival::Arrival;
 use super::hub::Hub;
 use crate::BoxError;
 use adit_mux::{RelayOptions, relay};
@@ -17,18 +18,18 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, address: SocketAddr)
 
 /// TCP has no words for a refusal: a visitor who can't be served is reset.
 async fn visit(hub: &Hub, socket: TcpStream, address: SocketAddr) -> Result<(), BoxError> {
-    let local = socket.local_addr()?;
-    let port = local.port();
+    let port = socket.local_addr()?.port();
+    let Arrival { io, address, local } = Arrival::take(hub, socket, address).await?;
     let find = |hub: &Hub| hub.routes.find(RouteKey::tcp_port(port));
     match hub.open(find, |head| head.visitor(address).local(local).port(port)).await {
         Ok((stream, work)) => {
-            let report = relay(stream, socket, RelayOptions::default()).await;
+            let report = relay(stream, io, RelayOptions::default()).await;
             tracing::debug!(?report, "a TCP visit ended");
             drop(work);
             Ok(())
         }
         Err(refusal) => {
-            socket.set_zero_linger()?;
+            io.get_ref().set_zero_linger()?;
             Err(refusal.into())
         }
     }

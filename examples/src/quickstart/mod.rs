@@ -1,8 +1,11 @@
 //! An upstream, a gateway and agents on the loopback interface, and a visitor who tries everything.
 
+mod clients;
 mod pattern;
+mod quic;
 mod rows;
 mod table;
+mod tls_rows;
 mod upstream;
 mod visitor;
 mod world;
@@ -33,6 +36,10 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("HTTPS ended at the edge", rows::https_at_the_edge(&world)).await;
     table.row("HTTPS passed through to the agent's key", rows::https_passthrough(&world)).await;
     table.row("HTTPS, ClientHello an octet at a time", rows::dripped_client_hello(&world)).await;
+    table.row("edge certificate swapped under visitors", tls_rows::certificate_swapped(&world)).await;
+    table.row("mutual TLS, asked for by name", tls_rows::mutual_tls(&world)).await;
+    table.row("QUIC passed through to the agent's key", tls_rows::quic_passthrough(&world)).await;
+    table.row("PROXY header in and out", tls_rows::proxy_protocol(&world)).await;
     table.row("WebSocket echo", rows::websocket(&world)).await;
     table.row("server-sent events, one by one", rows::server_sent_events(&world)).await;
     table.row("TCP echo with half-close", rows::tcp_echo(&world)).await;

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
-type Outcome = Result<Moved, BoxError>;
+pub(crate) type Outcome = Result<Moved, BoxError>;
 
 /// The length of the large bodies, in octets.
 const LARGE: u64 = 100 * 1024 * 1024;
@@ -210,15 +210,18 @@ async fn refusal(world: &World, host: &str, status: StatusCode, code: &str) -> O
     Ok(moved(body.len()))
 }
 
-fn moved(octets: usize) -> Moved {
+/// So many octets.
+pub(crate) fn moved(octets: usize) -> Moved {
     Moved { bytes: u64::try_from(octets).unwrap_or(u64::MAX) }
 }
 
-fn expect(holds: bool, rule: &str) -> Result<(), BoxError> {
+/// Fails unless the rule holds.
+pub(crate) fn expect(holds: bool, rule: &str) -> Result<(), BoxError> {
     if holds { Ok(()) } else { Err(format!("does not hold: {rule}").into()) }
 }
 
-fn expect_status(response: &Response<Incoming>, status: StatusCode) -> Result<(), BoxError> {
+/// Fails unless that is the status.
+pub(crate) fn expect_status(response: &Response<Incoming>, status: StatusCode) -> Result<(), BoxError> {
     let got = response.status();
     if got == status { Ok(()) } else { Err(format!("status {got} instead of {status}").into()) }
 }

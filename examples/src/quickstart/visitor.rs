@@ -1,5 +1,6 @@
 //! A visitor: plain clients that know nothing of Adit.
 
+use super::clients::Identity;
 use crate::BoxError;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -49,12 +50,28 @@ pub(crate) async fn tls<Io>(
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
+    tls_as(io, host, anchor, None).await
+}
+
+/// The same by a visitor who shows a certificate, if there is one.
+pub(crate) async fn tls_as<Io>(
+    io: Io,
+    host: &str,
+    anchor: &CertificateDer<'static>,
+    identity: Option<Identity>,
+) -> Result<TlsStream<Io>, BoxError>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
     let mut roots = RootCertStore::empty();
     roots.add(anchor.clone())?;
-    let mut config = ClientConfig::builder_with_provider(crate::provider())
+    let config = ClientConfig::builder_with_provider(crate::provider())
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key)?,
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let name = ServerName::try_from(host.to_owned())?;
     Ok(TlsConnector::from(Arc::new(config)).connect(name, io).await?)

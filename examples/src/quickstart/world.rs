@@ -1,14 +1,15 @@
 //! Everything the visitor's checks need, started on free ports of the loopback interface.
 
-use super::{upstream, visitor};
+use super::clients::{Clients, Identity};
+use super::{quic, upstream, visitor};
 use crate::BoxError;
-use crate::agent::{self, Event, Link, Secret, Tunnel, Upstream};
+use crate::agent::{self, Event, Link, Local, Secret, Tunnel, Upstream};
 use crate::gateway::{self, Gateway};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -24,6 +25,7 @@ pub(crate) struct World {
     /// One runtime per agent, so that one can be killed as a process would be: without a word to anybody.
     agents: HashMap<&'static str, Runtime>,
     tcp: SocketAddr,
+    clients: Clients,
 }
 
 impl World {
@@ -31,6 +33,8 @@ impl World {
     pub(crate) const HTTP: &str = "my-app";
     /// The tunnel whose TLS its agent ends.
     pub(crate) const TLS: &str = "my-vault";
+    /// The tunnel whose visitors have to show a certificate.
+    pub(crate) const SAFE: &str = "my-safe";
     /// The tunnel of the TCP echo.
     pub(crate) const TCP: &str = "my-echo";
     /// The tunnel whose upstream isn't there.
@@ -44,14 +48,25 @@ impl World {
         let (upstream, echo_address) = (http.local_addr()?, echo.local_addr()?);
         tokio::spawn(upstream::serve_http(http));
         tokio::spawn(upstream::serve_echo(echo));
-        let gateway =
-            Gateway::start(gateway::Config::on_loopback(folder.join("gateway"), (35_000, 35_999))).await?;
+        let clients = Clients::new()?;
+        let client_ca = folder.join("clients.pem");
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(&client_ca, clients.pem())?;
+        let mut config = gateway::Config::on_loopback(folder.join("gateway"), (35_000, 35_999));
+        config.client_ca = vec![(Self::SAFE.to_owned(), client_ca)];
+        let gateway = Gateway::start(config).await?;
         let anchor = CertificateDer::from_pem_slice(gateway.anchor_pem().as_bytes())?;
         let unset = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut world = Self { gateway, folder, upstream, anchor, agents: HashMap::new(), tcp: unset };
+        let mut world =
+            Self { gateway, folder, upstream, anchor, agents: HashMap::new(), tcp: unset, clients };
         let name = |name: &str| Some(name.to_owned());
         world.agent(Self::HTTP, Tunnel::Http { upstream: upstream.into(), name: name(Self::HTTP) }).await?;
-        world.agent(Self::TLS, Tunnel::Tls { upstream: upstream.into(), name: name(Self::TLS) }).await?;
+        let quic = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let local = Local { quic: Some(quic.local_addr()?), ..Local::default() };
+        let tls = Tunnel::Tls { upstream: upstream.into(), name: name(Self::TLS) };
+        world.agent_with(Self::TLS, tls, local).await?;
+        quic::serve_echo(quic, &agent::certificate_path(&world.folder.join(Self::TLS), Self::TLS))?;
+        world.agent(Self::SAFE, Tunnel::Http { upstream: upstream.into(), name: name(Self::SAFE) }).await?;
         world.agent(Self::DOWN, Tunnel::Http { upstream: nobody().await?, name: name(Self::DOWN) }).await?;
         let tcp = Tunnel::Tcp { upstream: echo_address.into(), name: name(Self::TCP), public_port: None };
         let addresses = world.agent(Self::TCP, tcp).await?;
@@ -61,34 +76,18 @@ impl World {
 
     /// Starts an agent in a runtime of its own and waits until its tunnel is public.
     async fn agent(&mut self, name: &'static str, tunnel: Tunnel) -> Result<Vec<String>, BoxError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let link = Link {
-            gateway: self.gateway.agent_address().to_string(),
-            server_name: self.gateway.server_name().to_owned(),
-            ca: self.gateway.anchor_path(),
-            secret_file: None,
-            state: self.folder.join(name),
-            json: false,
-        };
-        let (report, mut events) = mpsc::unbounded_channel();
-        let secret = self.gateway.fresh_secret().ok_or("the gateway is not new")?.parse::<Secret>()?;
-        let stop = CancellationToken::new();
-        runtime.spawn(agent::run(agent::Config { tunnel, link }, secret, stop, move |event| {
-            // Nobody listens any more once the tunnel is public.
-            let _ = report.send(event);
-        }));
+        self.agent_with(name, tunnel, Local::default()).await
+    }
+
+    async fn agent_with(
+        &mut self,
+        name: &'static str,
+        tunnel: Tunnel,
+        local: Local,
+    ) -> Result<Vec<String>, BoxError> {
+        let (runtime, addresses) = start_agent(&self.gateway, &self.folder.join(name), tunnel, local).await?;
         self.agents.insert(name, runtime);
-        let serving = async {
-            while let Some(event) = events.recv().await {
-                match event {
-                    Event::Serving { addresses, .. } => return Ok(addresses),
-                    Event::Stopped { message, .. } => return Err(message.into()),
-                    _ => {}
-                }
-            }
-            Err("the agent ended".into())
-        };
-        tokio::time::timeout(Duration::from_secs(30), serving).await?
+        Ok(addresses)
     }
 
     /// Ends the agent of the HTTP tunnel as a crash would.
@@ -102,6 +101,21 @@ impl World {
     pub(crate) async fn restart_agent(&mut self) -> Result<(), BoxError> {
         let tunnel = Tunnel::Http { upstream: self.upstream.into(), name: Some(Self::HTTP.to_owned()) };
         self.agent(Self::HTTP, tunnel).await.map(drop)
+    }
+
+    /// Has the edge serve with new certificates.
+    pub(crate) fn renew_certificates(&self) -> Result<(), BoxError> {
+        self.gateway.renew_certificates()
+    }
+
+    /// A certificate for a visitor of the tunnel that asks for one.
+    pub(crate) fn client(&self) -> Result<Identity, BoxError> {
+        self.clients.identity()
+    }
+
+    /// Where everything is kept, until the end.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The public host of the tunnel `name`.
@@ -119,9 +133,19 @@ impl World {
         visitor::connect(self.gateway.http_address()).await
     }
 
+    /// Where visitors connect by HTTPS.
+    pub(crate) const fn https_address(&self) -> SocketAddr {
+        self.gateway.https_address()
+    }
+
     /// A new visitor's connection for HTTPS.
     pub(crate) async fn https(&self) -> Result<TcpStream, BoxError> {
         visitor::connect(self.gateway.https_address()).await
+    }
+
+    /// Where visitors connect by QUIC.
+    pub(crate) const fn quic(&self) -> Option<SocketAddr> {
+        self.gateway.quic_address()
     }
 
     /// Where the TCP tunnel is public.
@@ -173,13 +197,59 @@ impl World {
     }
 }
 
+/// Starts an agent of `gateway` in a runtime of its own and waits until its tunnel is public.
+pub(super) async fn start_agent(
+    gateway: &Gateway,
+    folder: &Path,
+    tunnel: Tunnel,
+    local: Local,
+) -> Result<(Runtime, Vec<String>), BoxError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let link = Link {
+        gateway: gateway.agent_address().to_string(),
+        server_name: gateway.server_name().to_owned(),
+        ca: gateway.anchor_path(),
+        secret_file: None,
+        state: folder.to_owned(),
+        json: false,
+    };
+    let (report, mut events) = mpsc::unbounded_channel();
+    let secret = gateway.fresh_secret().ok_or("the gateway is not new")?.parse::<Secret>()?;
+    let stop = CancellationToken::new();
+    runtime.spawn(agent::run(agent::Config { tunnel, link, local }, secret, stop, move |event| {
+        // Nobody listens any more once the tunnel is public.
+        let _ = report.send(event);
+    }));
+    let serving = async {
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Serving { addresses, .. } => return Ok(addresses),
+                Event::Stopped { message, .. } => return Err::<_, BoxError>(message.into()),
+                _ => {}
+            }
+        }
+        Err("the agent ended".into())
+    };
+    match tokio::time::timeout(Duration::from_secs(30), serving).await {
+        Ok(Ok(addresses)) => Ok((runtime, addresses)),
+        Ok(Err(error)) => {
+            runtime.shutdown_background();
+            Err(error)
+        }
+        Err(elapsed) => {
+            runtime.shutdown_background();
+            Err(elapsed.into())
+        }
+    }
+}
+
 /// An address at which nobody listens: it was free a moment ago.
 async fn nobody() -> Result<Upstream, BoxError> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?.into())
 }
 
 /// `tcp://host:port` gives the port on the loopback interface.
-fn port_of(addresses: &[String]) -> Option<SocketAddr> {
+pub(super) fn port_of(addresses: &[String]) -> Option<SocketAddr> {
     let (_, port) = addresses.first()?.rsplit_once(':')?;
     Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().ok()?)))
 }

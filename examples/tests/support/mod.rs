@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
 use adit_examples::BoxError;
-use adit_examples::agent::{self, Event, Link, Secret, Tunnel, Upstream};
+use adit_examples::agent::{self, Event, Link, Local, Secret, Tunnel, Upstream};
 use adit_examples::gateway::{Config, Gateway};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -50,8 +52,14 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_with(|_, _| {}).await
+    }
+
+    /// As settled by `settle`, which is also given the folder.
+    pub async fn start_with(settle: impl FnOnce(&mut Config, &Path)) -> Self {
         let folder = Folder::new();
-        let config = Config::on_loopback(folder.0.join("gateway"), (36_000, 36_099));
+        let mut config = Config::on_loopback(folder.0.join("gateway"), (36_000, 36_099));
+        settle(&mut config, &folder.0);
         let gateway = Gateway::start(config).await.unwrap();
         let secret = gateway.fresh_secret().unwrap().to_owned();
         Self { gateway, secret, folder }
@@ -97,16 +105,83 @@ impl World {
 
     /// TLS with `sni`, which the certificate has to be for.
     pub async fn https(&self, sni: &str) -> Result<TlsStream<TcpStream>, BoxError> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.gateway.anchor_pem().as_bytes())?)?;
-        let mut config = ClientConfig::builder_with_provider(adit_examples::provider())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        self.https_with(sni, self.visitor(None)).await
+    }
+
+    /// The same, as a visitor of one's own.
+    pub async fn https_with(
+        &self,
+        sni: &str,
+        visitor: ClientConfig,
+    ) -> Result<TlsStream<TcpStream>, BoxError> {
         let socket = TcpStream::connect(self.gateway.https_address()).await?;
         let name = ServerName::try_from(sni.to_owned())?;
-        Ok(TlsConnector::from(Arc::new(config)).connect(name, socket).await?)
+        Ok(TlsConnector::from(Arc::new(visitor)).connect(name, socket).await?)
+    }
+
+    /// A visitor who trusts the gateway's authority, and shows a certificate if there is one.
+    pub fn visitor(&self, identity: Option<Identity>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.gateway.anchor_pem().as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(adit_examples::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key).unwrap(),
+            None => config.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config
+    }
+
+    /// A visitor who only looks at what certificate there is.
+    pub fn visitor_of_anybody(&self) -> ClientConfig {
+        let mut config = self.visitor(None);
+        config.dangerous().set_certificate_verifier(Arc::new(Anybody(adit_examples::provider())));
+        config
+    }
+}
+
+/// A certificate and its key.
+pub type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+/// Takes every certificate; whoever asks looks at it by themselves.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -119,13 +194,21 @@ pub struct Agent {
 
 impl Agent {
     pub fn start(tunnel: Tunnel, link: Link, secret: &str) -> Self {
+        Self::start_with(tunnel, link, Local::default(), secret)
+    }
+
+    pub fn start_with(tunnel: Tunnel, link: Link, local: Local, secret: &str) -> Self {
         let (report, events) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let secret: Secret = secret.parse().unwrap();
-        let task =
-            tokio::spawn(agent::run(agent::Config { tunnel, link }, secret, stop.clone(), move |event| {
+        let task = tokio::spawn(agent::run(
+            agent::Config { tunnel, link, local },
+            secret,
+            stop.clone(),
+            move |event| {
                 let _ = report.send(event);
-            }));
+            },
+        ));
         Self { events, stop, task }
     }
 

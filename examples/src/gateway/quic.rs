@@ -1,0 +1,197 @@
+//! The QUIC port: each connection goes, unread, to the agent of the tunnel that its first flight names.
+//!
+//! ```text
+//!  visitor ══ UDP ══► socket ─► QuicFront ─► flow and address ─► a UDP flow in the agent's session ─► its upstream
+//!          ◄══════════════════ may it be sent? ◄──────────────────────────────┘
+//! ```
+//!
+//! Every address of a visitor has a flow of its own to the agent, and so a socket of its own to the upstream: QUIC servers
+//! have to see when a visitor's address changes.
+
+use super::https::standing;
+use super::hub::Hub;
+use crate::udp::Flow;
+use crate::{BoxError, provider};
+use adit_naming::{Host, HostSource};
+use adit_tls_modes::{
+    AlertDescription, ClientHello, FlowId, HeldDatagram, Mode, ModePolicy, QuicCrypto, QuicFront, QuicLimits,
+    QuicVerdict, Reply, choose_mode,
+};
+use adit_wire_proto::Protocol;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+/// The longest datagram of UDP over IPv4.
+const MAX_DATAGRAM: usize = 65_507;
+
+/// Datagrams that wait for one flow's task, or for the socket; more are dropped.
+const MAX_WAITING: usize = 256;
+
+/// Addresses of visitors that have a flow to an agent; datagrams from more are dropped.
+const MAX_PATHS: usize = 16_384;
+
+/// How long a flow to an agent may be silent: as long as the table of connections remembers one.
+const MAX_SILENCE: Duration = Duration::from_secs(120);
+
+/// How long the task rests while it has nothing to wait for.
+const REST: Duration = Duration::from_secs(60);
+
+/// Serves the port until the gateway stops.
+pub(super) async fn serve(hub: Arc<Hub>, socket: UdpSocket) {
+    let crypto = match QuicCrypto::new(&provider()) {
+        Ok(crypto) => crypto,
+        Err(error) => return tracing::error!(%error, "QUIC is not served"),
+    };
+    let (said, mut saying) = mpsc::channel(MAX_WAITING);
+    let front = QuicFront::new(crypto, QuicLimits::new());
+    let mut port = Port { hub, socket: Arc::new(socket), front, paths: HashMap::new(), said };
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    loop {
+        let wait = port.front.poll_timeout().map_or(REST, |at| at.saturating_duration_since(Instant::now()));
+        tokio::select! {
+            received = port.socket.recv_from(&mut buffer) => match received {
+                Ok((length, peer)) => port.receive(peer, &buffer[..length]).await,
+                // What ICMP says of one visitor is no reason to stop for the others.
+                Err(error) => tracing::debug!(%error, "a datagram was not received"),
+            },
+            Some(said) = saying.recv() => port.hear(said).await,
+            () = tokio::time::sleep(wait) => port.front.handle_timeout(Instant::now()),
+        }
+    }
+}
+
+struct Port {
+    hub: Arc<Hub>,
+    socket: Arc<UdpSocket>,
+    /// The host that a connection asked for is its route.
+    front: QuicFront<Host>,
+    /// At most [`MAX_PATHS`]; each ends by itself.
+    paths: HashMap<Path, mpsc::Sender<Bytes>>,
+    said: mpsc::Sender<Said>,
+}
+
+/// A connection, from one of the addresses of its visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Path {
+    flow: FlowId,
+    peer: SocketAddr,
+}
+
+/// What the task of a path says.
+enum Said {
+    Answer(Path, Bytes),
+    Ended(Path),
+}
+
+impl Port {
+    async fn receive(&mut self, peer: SocketAddr, datagram: &[u8]) {
+        let now = Instant::now();
+        let answer = match self.front.receive(now, peer, datagram) {
+            QuicVerdict::Forward { flow, route, .. } => {
+                let host = route.clone();
+                return self.forward(Path { flow, peer }, &host, Bytes::copy_from_slice(datagram));
+            }
+            QuicVerdict::Hello { connection, hello, .. } => match route(&self.hub, hello.client_hello()) {
+                Ok(host) => {
+                    let Some(admitted) = self.front.admit(now, &connection, host.clone()) else { return };
+                    let flow = admitted.flow();
+                    for held in admitted.held() {
+                        self.forward_held(flow, &host, held);
+                    }
+                    return;
+                }
+                Err(alert) => self.front.refuse(&connection, alert),
+            },
+            QuicVerdict::Refused { answer, .. } => answer,
+            QuicVerdict::Reply(answer) => Some(answer),
+            _ => None,
+        };
+        if let Some(answer) = answer {
+            self.send(peer, &answer).await;
+        }
+    }
+
+    fn forward_held(&mut self, flow: FlowId, host: &Host, held: &HeldDatagram) {
+        let path = Path { flow, peer: held.peer() };
+        self.forward(path, host, Bytes::copy_from_slice(held.datagram()));
+    }
+
+    fn forward(&mut self, path: Path, host: &Host, datagram: Bytes) {
+        if !self.paths.contains_key(&path) {
+            if self.paths.len() >= MAX_PATHS {
+                return;
+            }
+            let (sender, waiting) = mpsc::channel(MAX_WAITING);
+            self.paths.insert(path, sender);
+            let (hub, said, host) = (Arc::clone(&self.hub), self.said.clone(), host.clone());
+            tokio::spawn(async move {
+                if let Err(error) = carry(&hub, path, &host, waiting, &said).await {
+                    tracing::debug!(%error, "a QUIC flow ended early");
+                }
+                // Only the port's end can have been before.
+                let _ = said.send(Said::Ended(path)).await;
+            });
+        }
+        if let Some(sender) = self.paths.get(&path) {
+            // A full queue loses datagrams; QUIC sends them again, and slower.
+            let _ = sender.try_send(datagram);
+        }
+    }
+
+    async fn hear(&mut self, said: Said) {
+        match said {
+            Said::Answer(path, datagram) => {
+                let reply = self.front.receive_from_upstream(Instant::now(), path.flow, path.peer, &datagram);
+                if reply == Reply::Send {
+                    self.send(path.peer, &datagram).await;
+                }
+            }
+            Said::Ended(path) => drop(self.paths.remove(&path)),
+        }
+    }
+
+    async fn send(&self, peer: SocketAddr, datagram: &[u8]) {
+        if let Err(error) = self.socket.send_to(datagram, peer).await {
+            tracing::debug!(%error, "a datagram was not sent");
+        }
+    }
+}
+
+/// Where a connection leads: only to agents that end TLS themselves, since nobody here ends QUIC.
+fn route(hub: &Hub, hello: &ClientHello) -> Result<Host, AlertDescription> {
+    match choose_mode(hello, &ModePolicy::new(), |name| standing(hub, name)) {
+        Mode::Passthrough { name, .. } => Host::parse(name.as_str().as_bytes(), HostSource::Sni)
+            .map_err(|_| AlertDescription::UNRECOGNIZED_NAME),
+        Mode::Edge { .. } => Err(AlertDescription::NO_APPLICATION_PROTOCOL),
+        Mode::Refuse { reason, .. } => Err(reason.alert()),
+    }
+}
+
+/// Carries one path's datagrams both ways, until one side ends or both are silent.
+async fn carry(
+    hub: &Hub,
+    path: Path,
+    host: &Host,
+    mut waiting: mpsc::Receiver<Bytes>,
+    said: &mpsc::Sender<Said>,
+) -> Result<(), BoxError> {
+    let describe = |head: adit_wire_proto::StreamHeadBuilder| head.visitor(path.peer).host(host.to_string());
+    let opened = hub.open_as(Some(Protocol::UDP), |hub| hub.find(host), describe).await;
+    let (stream, work) = opened?;
+    let mut flow: Flow = work.handle().flows.opened(stream);
+    loop {
+        tokio::select! {
+            Some(datagram) = waiting.recv() => flow.send(datagram).await?,
+            answer = flow.receive() => match answer {
+                Some(answer) => said.send(Said::Answer(path, answer)).await?,
+                None => return Ok(()),
+            },
+            () = tokio::time::sleep(MAX_SILENCE) => return Ok(()),
+        }
+    }
+}
