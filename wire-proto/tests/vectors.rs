@@ -12,7 +12,9 @@
 use adit_errors::{Refusal, RequestId};
 use adit_wire_proto::control::*;
 use adit_wire_proto::credential::{ChannelBinding, Credential, CredentialKind};
-use adit_wire_proto::frame::{self, Decoder, Feature, Frame, FrameKind};
+use adit_wire_proto::frame::{
+    self, Conduct, ConductError, Decoder, Dialled, Feature, Frame, FrameKind, VersionRange,
+};
 use adit_wire_proto::{CloseCode, Protocol, StreamHead, TlsFacts, agent, gateway};
 use bytes::{Bytes, BytesMut};
 use prost_reflect::{DescriptorPool, DynamicMessage};
@@ -193,6 +195,169 @@ fn frames_are_the_vectors() {
 fn decode_frame(octets: Bytes) -> Result<Frame, CloseCode> {
     let decoded = Decoder::new().decode(&mut BytesMut::from(&octets[..]));
     decoded.map(Option::unwrap).map_err(|error| error.close_code())
+}
+
+// The order of frames.
+
+const HELLO: &str = "0000000800000000 41444954 00010001";
+
+/// Name, section, whether the peer dialled, frames of the peer (`<`) and of ours (`>`), and the code with which the last
+/// one ends the session.
+type Order = (&'static str, &'static str, bool, &'static [(char, &'static str)], Option<&'static str>);
+
+const ORDERS: &[Order] = &[
+    ("HELLO first", "3.4 rule 1", true, &[('<', HELLO)], None),
+    ("HELLO twice", "3.4 rule 1", true, &[('<', HELLO), ('<', HELLO)], Some("UNEXPECTED")),
+    ("PAD before HELLO", "3.4 rule 1", true, &[('<', "8200000000000000")], Some("UNEXPECTED")),
+    (
+        "the dialler's ids are odd",
+        "3.4 rule 2",
+        true,
+        &[('<', HELLO), ('<', "0100000400000001 00000000"), ('<', "0100000400000003 00000000")],
+        None,
+    ),
+    (
+        "the listener's are even",
+        "3.4 rule 2",
+        false,
+        &[('<', HELLO), ('<', "0100000400000002 00000000")],
+        None,
+    ),
+    (
+        "another parity",
+        "3.4 rule 2",
+        false,
+        &[('<', HELLO), ('<', "0100000400000001 00000000")],
+        Some("PROTOCOL"),
+    ),
+    (
+        "a gap between ids",
+        "3.4 rule 2",
+        true,
+        &[('<', HELLO), ('<', "0100000400000001 00000000"), ('<', "0100000400000005 00000000")],
+        Some("PROTOCOL"),
+    ),
+    (
+        "DATA on what was never opened",
+        "3.4 rule 4",
+        true,
+        &[('<', HELLO), ('<', "0200000100000001 00")],
+        Some("PROTOCOL"),
+    ),
+    (
+        "sequences of PINGs may leave gaps",
+        "3.7 rule 2",
+        true,
+        &[
+            ('<', HELLO),
+            ('<', "0700000800000000 0000000000000001"),
+            ('<', "0700000800000000 ffffffffffffffff"),
+        ],
+        None,
+    ),
+    (
+        "a PING with the sequence 0",
+        "3.7 rule 2",
+        true,
+        &[('<', HELLO), ('<', "0700000800000000 0000000000000000")],
+        Some("PROTOCOL"),
+    ),
+    (
+        "a PING whose sequence doesn't rise",
+        "3.7 rule 2",
+        true,
+        &[
+            ('<', HELLO),
+            ('<', "0700000800000000 0000000000000002"),
+            ('<', "0700000800000000 0000000000000002"),
+        ],
+        Some("PROTOCOL"),
+    ),
+    (
+        "an ACK before any PING",
+        "3.7 rule 2",
+        true,
+        &[('<', HELLO), ('<', "0701000800000000 0000000000000000")],
+        Some("PROTOCOL"),
+    ),
+    (
+        "an ACK of a sequence that will come",
+        "3.7 rule 2",
+        true,
+        &[('<', HELLO), ('<', "0701000800000000 0000000000000001")],
+        Some("PROTOCOL"),
+    ),
+    (
+        "the same ACK twice",
+        "3.7 rule 2",
+        true,
+        &[
+            ('<', HELLO),
+            ('>', "0700000800000000 0000000000000001"),
+            ('<', "0701000800000000 0000000000000001"),
+            ('<', "0701000800000000 0000000000000001"),
+        ],
+        None,
+    ),
+    (
+        "an ACK of 0 after a PING",
+        "3.7 rule 2",
+        true,
+        &[
+            ('<', HELLO),
+            ('>', "0700000800000000 0000000000000001"),
+            ('<', "0701000800000000 0000000000000000"),
+        ],
+        Some("PROTOCOL"),
+    ),
+    (
+        "an ACK above the highest PING",
+        "3.7 rule 2",
+        true,
+        &[
+            ('<', HELLO),
+            ('>', "0700000800000000 0000000000000001"),
+            ('<', "0701000800000000 0000000000000002"),
+        ],
+        Some("PROTOCOL"),
+    ),
+];
+
+#[test]
+fn orders_of_frames_are_the_vectors() {
+    let fresh = ORDERS.iter().map(|(name, section, by_peer, steps, error)| {
+        let step = |(from, octets): &(char, &str)| {
+            let from = if *from == '<' { "peer" } else { "us" };
+            json!({"from": from, "hex": octets.replace(' ', "")})
+        };
+        let steps: Vec<_> = steps.iter().map(step).collect();
+        let mut order = json!({"name": name, "section": section, "dialled_by_peer": by_peer, "steps": steps});
+        if let Some(error) = error {
+            order["error"] = json!(error);
+        }
+        order
+    });
+    for vector in kept("orders.json", fresh.collect()) {
+        let last = run_order(&vector).map_err(|error| error.close_code().to_string());
+        assert_eq!(last.err(), vector.get("error").map(|it| it.as_str().unwrap().to_owned()), "{vector}");
+    }
+}
+
+fn run_order(vector: &Value) -> Result<(), ConductError> {
+    let dialled = if vector["dialled_by_peer"] == true { Dialled::ByPeer } else { Dialled::ByUs };
+    let mut conduct = Conduct::of(dialled, VersionRange::OURS);
+    let steps = vector["steps"].as_array().unwrap();
+    for (at, step) in steps.iter().enumerate() {
+        match (step["from"].as_str().unwrap(), decode_frame(unhex(&step["hex"])).unwrap()) {
+            ("us", Frame::Ping { sequence, ack: false }) => conduct.sent_ping(sequence),
+            ("peer", frame) => match conduct.receive(Instant::now(), &frame) {
+                Err(error) if at + 1 == steps.len() => return Err(error),
+                received => received.unwrap(),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+    Ok(())
 }
 
 // Control messages.

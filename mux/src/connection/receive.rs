@@ -285,7 +285,7 @@ impl Connection {
     }
 
     fn on_pong(&mut self, sequence: u64) -> Result<(), Violation> {
-        if sequence > self.ping_sequence || (sequence == self.ping_sequence && self.ping_due_unsent()) {
+        if sequence == 0 || sequence > self.ping_sequence {
             return Err(Violation::PingSequence { sequence });
         }
         let Some(sent) = self.ping_sent.filter(|_| sequence == self.ping_sequence) else {
@@ -297,11 +297,6 @@ impl Connection {
         self.min_rtt = Some(self.min_rtt.map_or(rtt, |least| least.min(rtt)));
         self.due.pong = Some((sequence, rtt));
         Ok(())
-    }
-
-    /// Whether no PING was ever sent, so that no answer can be right.
-    const fn ping_due_unsent(&self) -> bool {
-        self.ping_sequence == 0
     }
 
     fn on_datagram(&mut self, flow: u32, payload: Bytes) -> Result<(), Violation> {

@@ -29,12 +29,10 @@ pub struct Conduct {
     version: Option<Version>,
     /// The id that the peer's next OPEN must have; `None` at the end of the numbers.
     next_id: Option<u32>,
-    /// Our last PING that was not answered.
-    asked: Option<u64>,
-    /// The highest sequence that we have used.
-    sent: Option<u64>,
-    /// The highest sequence that the peer has used.
-    pinged: Option<u64>,
+    /// The highest sequence that we have used; 0, which is none, before the first.
+    sent: u64,
+    /// The highest sequence that the peer has used; 0 before the first.
+    pinged: u64,
     /// Pings that the peer may still send, refilled with time.
     allowance: u32,
     refilled: Option<Instant>,
@@ -68,9 +66,8 @@ impl Conduct {
             ours,
             version: None,
             next_id: Some(next_id),
-            asked: None,
-            sent: None,
-            pinged: None,
+            sent: 0,
+            pinged: 0,
             allowance: Self::PING_BURST,
             refilled: None,
             is_closed: false,
@@ -100,7 +97,7 @@ impl Conduct {
             | Frame::Stop { id, .. }
             | Frame::Blocked { id, .. }
             | Frame::Datagram { flow: id, .. } => self.on_stream(*id),
-            Frame::Ping { sequence, ack: true } => self.on_pong(*sequence),
+            Frame::Ping { sequence, ack: true } => self.check_pong(*sequence),
             Frame::Ping { sequence, ack: false } => self.on_ping(now, *sequence),
             Frame::Close { .. } => {
                 self.is_closed = true;
@@ -112,10 +109,11 @@ impl Conduct {
         }
     }
 
-    /// A PING that we send: its answer is awaited from now on, and none before it.
+    /// A PING that we send: its answer may come from now on, and not before. Sequences start above 0 and rise.
     pub const fn sent_ping(&mut self, sequence: u64) {
-        self.asked = Some(sequence);
-        self.sent = Some(sequence);
+        if sequence > self.sent {
+            self.sent = sequence;
+        }
     }
 
     /// The version in common, once the HELLO is there.
@@ -141,26 +139,21 @@ impl Conduct {
     }
 
     fn on_ping(&mut self, now: Instant, sequence: u64) -> Result<(), ConductError> {
-        if self.pinged.is_some_and(|last| sequence <= last) {
+        if sequence <= self.pinged {
             return Err(ConductError::Sequence);
         }
-        self.pinged = Some(sequence);
+        self.pinged = sequence;
         self.refill(now);
         self.allowance = self.allowance.checked_sub(1).ok_or(ConductError::TooManyPings)?;
         Ok(())
     }
 
-    /// An answer to nothing is ignored, as the answer to a question that we have given up may be late; an answer to what
-    /// we never said is a lie.
-    fn on_pong(&mut self, sequence: u64) -> Result<(), ConductError> {
-        match (self.sent, self.asked) {
-            (Some(sent), _) if sequence > sent => Err(ConductError::Sequence),
-            (_, Some(asked)) if asked == sequence => {
-                self.asked = None;
-                Ok(())
-            }
-            _ => Ok(()),
+    /// An answer that is no longer awaited may be late, or come twice; an answer to what we never said is a lie.
+    const fn check_pong(&self, sequence: u64) -> Result<(), ConductError> {
+        if sequence == 0 || sequence > self.sent {
+            return Err(ConductError::Sequence);
         }
+        Ok(())
     }
 
     fn refill(&mut self, now: Instant) {
@@ -198,7 +191,7 @@ pub enum ConductError {
         /// The next one of the peer's parity.
         expected: Option<u32>,
     },
-    /// A PING whose sequence doesn't rise, or an answer to one that was never sent.
+    /// A PING whose sequence is 0 or doesn't rise, or an answer to one that was never sent.
     #[error("a PING out of sequence")]
     Sequence,
     /// More pings than [`Conduct::PING_BURST`] allows.
@@ -297,8 +290,8 @@ mod tests {
         let (conduct, now) = greeted(Dialled::ByPeer);
         let flood = |per_second: u64| {
             let mut conduct = conduct.clone();
-            (0..10 * per_second).find_map(|sequence| {
-                let at = now + Duration::from_millis(sequence * 1000 / per_second);
+            (1..=10 * per_second).find_map(|sequence| {
+                let at = now + Duration::from_millis((sequence - 1) * 1000 / per_second);
                 conduct.receive(at, &Frame::Ping { sequence, ack: false }).err()
             })
         };
@@ -307,13 +300,31 @@ mod tests {
     }
 
     #[test]
-    fn w32_a_pong_to_nothing_is_ignored_and_a_changed_one_is_a_lie() {
+    fn w32_a_pong_that_nobody_awaits_any_more_is_ignored_and_one_to_nothing_is_a_lie() {
         let (mut conduct, now) = greeted(Dialled::ByPeer);
-        conduct.receive(now, &Frame::Ping { sequence: 0, ack: true }).unwrap();
+        let receive = |conduct: &mut Conduct, sequence| {
+            conduct.receive(now, &Frame::Ping { sequence, ack: true }).map_err(|error| error.close_code())
+        };
+        for sequence in [0, 1, u64::MAX] {
+            assert_eq!(receive(&mut conduct, sequence), Err(CloseCode::PROTOCOL), "{sequence}");
+        }
         conduct.sent_ping(7);
-        let error = conduct.clone().receive(now, &Frame::Ping { sequence: 8, ack: true }).unwrap_err();
-        assert_eq!(error.close_code(), CloseCode::PROTOCOL);
-        conduct.receive(now, &Frame::Ping { sequence: 7, ack: true }).unwrap();
-        conduct.receive(now, &Frame::Ping { sequence: 7, ack: true }).unwrap();
+        for sequence in [0, 8, u64::MAX] {
+            assert_eq!(receive(&mut conduct, sequence), Err(CloseCode::PROTOCOL), "{sequence}");
+        }
+        assert_eq!(receive(&mut conduct, 7), Ok(()));
+        assert_eq!(receive(&mut conduct, 7), Ok(()), "twice");
+        conduct.sent_ping(8);
+        assert_eq!(receive(&mut conduct, 7), Ok(()), "late");
+    }
+
+    #[test]
+    fn the_sequences_of_pings_start_above_zero_and_rise() {
+        let (mut conduct, now) = greeted(Dialled::ByUs);
+        let ping = |sequence| Frame::Ping { sequence, ack: false };
+        assert_eq!(conduct.receive(now, &ping(0)).unwrap_err().close_code(), CloseCode::PROTOCOL);
+        conduct.receive(now, &ping(1)).unwrap();
+        conduct.receive(now, &ping(9)).unwrap();
+        assert!(conduct.clone().receive(now, &ping(9)).is_err() && conduct.receive(now, &ping(8)).is_err());
     }
 }
