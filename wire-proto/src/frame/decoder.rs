@@ -1,7 +1,7 @@
 //! Frames out of a stream of octets, however it is cut.
 
 use super::{Frame, FrameError, FrameHeader, FrameKind, HEADER_BYTES};
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 /// Takes frames off the front of a buffer.
 ///
@@ -38,7 +38,7 @@ impl Decoder {
                 Awaited::Header => {
                     let Some(octets) = input.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
                     let header = FrameHeader::decode(*octets)?;
-                    let _ = input.split_to(HEADER_BYTES);
+                    input.advance(HEADER_BYTES);
                     self.awaited = if header.kind().is_meaningless() {
                         Awaited::Rest(header, usize::from(header.length()))
                     } else {
@@ -55,7 +55,7 @@ impl Decoder {
                 }
                 Awaited::Rest(header, left) => {
                     let here = left.min(input.len());
-                    let _ = input.split_to(here);
+                    input.advance(here);
                     if here < left {
                         self.awaited = Awaited::Rest(header, left - here);
                         return Ok(None);
@@ -79,7 +79,7 @@ impl Decoder {
 impl FrameKind {
     /// Whether a receiver throws the body away unread.
     fn is_meaningless(self) -> bool {
-        self == Self::PAD || self.rule().is_none()
+        self == Self::PAD || !self.is_known()
     }
 }
 

@@ -1,6 +1,5 @@
 //! The eight octets in front of every frame.
 
-use super::kind::Scope;
 use super::{FrameError, FrameKind};
 
 /// The length of a header, in octets.
@@ -48,29 +47,36 @@ impl FrameHeader {
         let [kind, flags, l0, l1, i0, i1, i2, i3] = octets;
         let kind = FrameKind::from_u8(kind);
         let (length, id) = (u16::from_be_bytes([l0, l1]), u32::from_be_bytes([i0, i1, i2, i3]));
-        let Some((scope, least, limit)) = kind.rule() else {
-            if kind.is_skippable() {
-                return Ok(Self { kind, flags: 0, length, id });
-            }
-            return Err(FrameError::UnknownKind { kind });
-        };
-        if (scope == Scope::Session && id != 0) || (scope == Scope::Stream && id == 0) {
-            return Err(FrameError::WrongId { kind, id });
+        let rule = kind.rule();
+        let is_empty = length == 0 && kind == FrameKind::DATA && flags & Self::FIN == 0;
+        if rule.allows_id(id) && rule.allows_length(length) && !is_empty {
+            return Ok(Self { kind, flags: flags & rule.flags, length, id });
         }
+        Err(Self { kind, flags, length, id }.breach())
+    }
+
+    /// Which rule a header breaks that breaks one, in the order of SPEC 3.1.
+    #[cold]
+    fn breach(self) -> FrameError {
+        let Self { kind, length, id, .. } = self;
+        let rule = kind.rule();
+        if !kind.is_known() {
+            return FrameError::UnknownKind { kind };
+        }
+        if !rule.allows_id(id) {
+            return FrameError::WrongId { kind, id };
+        }
+        let (least, limit) = (rule.least, rule.most);
         if length < least {
-            return Err(FrameError::TooShort { kind, length, least });
+            return FrameError::TooShort { kind, length, least };
         }
         if length > limit && least == limit {
-            return Err(FrameError::Trailing { kind, length, exact: limit });
+            return FrameError::Trailing { kind, length, exact: limit };
         }
         if length > limit {
-            return Err(FrameError::TooLarge { kind, length, limit });
+            return FrameError::TooLarge { kind, length, limit };
         }
-        let flags = flags & kind.flags();
-        if kind == FrameKind::DATA && length == 0 && flags & Self::FIN == 0 {
-            return Err(FrameError::EmptyData);
-        }
-        Ok(Self { kind, flags, length, id })
+        FrameError::EmptyData
     }
 
     /// The eight octets.
@@ -98,16 +104,6 @@ impl FrameHeader {
     /// The id of the stream or flow, or 0.
     pub const fn id(self) -> u32 {
         self.id
-    }
-}
-
-impl FrameKind {
-    /// The flag bits that mean something on this kind.
-    const fn flags(self) -> u8 {
-        match self {
-            Self::OPEN | Self::DATA | Self::PING | Self::GOAWAY => 1,
-            _ => 0,
-        }
     }
 }
 

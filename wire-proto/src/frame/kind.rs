@@ -12,15 +12,66 @@ pub const MAX_HEAD_BYTES: u16 = 4096;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FrameKind(u8);
 
-/// Which ids a kind of frame may carry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// Only 0: it concerns the session.
-    Session,
-    /// Never 0: it concerns one stream.
-    Stream,
-    /// Either.
-    Any,
+/// What a header alone can prove wrong, for one kind.
+#[derive(Clone, Copy)]
+pub(super) struct Rule {
+    /// Whether the id 0 is allowed: the session is meant.
+    session: bool,
+    /// Whether other ids are: one stream is meant.
+    stream: bool,
+    /// Flag bits with a meaning; the others are cleared.
+    pub(super) flags: u8,
+    /// The least and the longest body, in octets.
+    pub(super) least: u16,
+    pub(super) most: u16,
+}
+
+impl Rule {
+    /// No header passes.
+    const MANDATORY: Self = Self { least: 1, most: 0, ..Self::SKIPPED };
+    /// Every header passes, and its flags mean nothing.
+    const SKIPPED: Self = Self { session: true, stream: true, flags: 0, least: 0, most: u16::MAX };
+
+    const fn session(flags: u8, least: u16, most: u16) -> Self {
+        Self { session: true, stream: false, flags, least, most }
+    }
+
+    const fn stream(flags: u8, least: u16, most: u16) -> Self {
+        Self { session: false, stream: true, flags, least, most }
+    }
+
+    pub(super) const fn allows_id(self, id: u32) -> bool {
+        if id == 0 { self.session } else { self.stream }
+    }
+
+    pub(super) const fn allows_length(self, length: u16) -> bool {
+        self.least <= length && length <= self.most
+    }
+}
+
+/// The rule of every first octet, so that a header costs one look here.
+static RULES: [Rule; 256] = rules();
+
+const fn rules() -> [Rule; 256] {
+    let mut rules = [Rule::MANDATORY; 256];
+    let (_, skippable) = rules.split_at_mut(128);
+    let mut at = 0;
+    while at < skippable.len() {
+        skippable[at] = Rule::SKIPPED;
+        at += 1;
+    }
+    let mut at = 0;
+    while at < FrameKind::NAMED.len() {
+        let kind = FrameKind::NAMED[at].0;
+        #[expect(
+            clippy::as_conversions,
+            reason = "`From` can't be called in a constant; every u8 is a usize"
+        )]
+        let place = kind.0 as usize;
+        rules[place] = kind.known_rule();
+        at += 1;
+    }
+    rules
 }
 
 impl FrameKind {
@@ -99,24 +150,34 @@ impl FrameKind {
         Self::NAMED.iter().find(|(kind, _)| *kind == self).map(|(_, name)| *name)
     }
 
-    /// The ids, the least and the longest body that this kind allows; `None` if this version doesn't know it.
-    pub(super) const fn rule(self) -> Option<(Scope, u16, u16)> {
+    /// Whether this version knows the kind.
+    pub(super) const fn is_known(self) -> bool {
+        matches!(self.0, 0x00..=0x09 | 0x80..=0x82)
+    }
+
+    /// What a header of this kind, known or not, must be like.
+    #[inline]
+    pub(super) fn rule(self) -> Rule {
+        RULES[usize::from(self.0)]
+    }
+
+    const fn known_rule(self) -> Rule {
         const REASON: u16 = super::MAX_REASON_BYTES;
-        Some(match self {
-            Self::HELLO => (Scope::Session, 8, 1024),
-            Self::OPEN => (Scope::Stream, 4, 4 + MAX_HEAD_BYTES),
-            Self::DATA => (Scope::Stream, 0, u16::MAX),
-            Self::CREDIT => (Scope::Stream, 8, 8),
-            Self::STREAMS => (Scope::Session, 8, 8),
-            Self::RESET | Self::STOP => (Scope::Stream, 4, 4),
-            Self::PING => (Scope::Session, 8, 8),
-            Self::GOAWAY => (Scope::Session, 8, 8 + REASON),
-            Self::CLOSE => (Scope::Session, 4, 4 + REASON),
-            Self::DATAGRAM => (Scope::Stream, 0, super::MAX_DATA_BYTES),
-            Self::BLOCKED => (Scope::Any, 8, 8),
-            Self::PAD => (Scope::Session, 0, u16::MAX),
-            _ => return None,
-        })
+        match self {
+            Self::HELLO => Rule::session(0, 8, 1024),
+            Self::OPEN => Rule::stream(1, 4, 4 + MAX_HEAD_BYTES),
+            Self::DATA => Rule::stream(1, 0, u16::MAX),
+            Self::CREDIT => Rule::stream(0, 8, 8),
+            Self::STREAMS => Rule::session(0, 8, 8),
+            Self::RESET | Self::STOP => Rule::stream(0, 4, 4),
+            Self::PING => Rule::session(1, 8, 8),
+            Self::GOAWAY => Rule::session(1, 8, 8 + REASON),
+            Self::CLOSE => Rule::session(0, 4, 4 + REASON),
+            Self::DATAGRAM => Rule::stream(0, 0, super::MAX_DATA_BYTES),
+            Self::BLOCKED => Rule { stream: true, ..Rule::session(0, 8, 8) },
+            Self::PAD => Rule::session(0, 0, u16::MAX),
+            Self(_) => Rule::MANDATORY,
+        }
     }
 }
 
@@ -125,6 +186,21 @@ impl fmt::Debug for FrameKind {
         match self.name() {
             Some(name) => f.write_str(name),
             None => write!(f, "kind {:#04x}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_that_are_known_are_those_with_a_name() {
+        for number in 0..=u8::MAX {
+            let kind = FrameKind::from_u8(number);
+            assert_eq!(kind.is_known(), kind.name().is_some(), "{kind:?}");
+            let passes = kind.rule().least <= kind.rule().most;
+            assert_eq!(passes, kind.is_known() || kind.is_skippable(), "{kind:?}");
         }
     }
 }
