@@ -8,8 +8,8 @@ use crate::BoxError;
 use adit_mux::{RelayOptions, Stream, relay};
 use adit_naming::{Destination, Host, HostSource};
 use adit_tls_modes::{
-    AlertDescription, ClientHello, Domain, Mode, ModePolicy, NameStanding, ResumptionScope, ServerName,
-    SniffError, SniffLimits, Sniffed, choose_mode, refuse,
+    AlertDescription, ClientHello, Domain, Ja4Transport, KeyShare, Mode, ModePolicy, NameStanding,
+    ResumptionScope, ServerName, SniffError, SniffLimits, Sniffed, choose_mode, refuse,
 };
 use adit_wire_proto::{Protocol, TlsFacts};
 use bytes::Bytes;
@@ -36,6 +36,9 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, peer: SocketAddr) {
     };
     match seat.sniff(io, SniffLimits::default(), deadline).await {
         Ok((hello, io)) => {
+            let post_quantum =
+                hello.key_shares().iter().any(|share| share.group() == KeyShare::X25519MLKEM768);
+            tracing::debug!(ja4 = %hello.ja4(Ja4Transport::Tcp), post_quantum, "a ClientHello");
             if let Err(error) = dispatch(hub, &hello, Arrival { io: flat(io), address, local }).await {
                 tracing::debug!(%error, "a TLS visitor was not served");
             }
