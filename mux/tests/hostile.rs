@@ -263,6 +263,24 @@ fn mx13_credit_in_crumbs_makes_no_crumbs_of_frames() {
 }
 
 #[test]
+fn regression_mx13_a_writer_is_woken_once_half_of_its_buffer_is_free() {
+    let mut victim = Scripted::new(Config::default().send_buffer(8_192));
+    victim.send(&[Frame::Open { id: 1, credit: 3_000, head: Bytes::new(), fin: false }]).unwrap();
+    let key = victim.accept();
+    assert_eq!(victim.core.write(key, &[1; 10_000]), Ok(8_192));
+    assert_eq!(victim.core.write(key, &[1; 1]), Ok(0));
+    victim.events();
+    victim.pass(Duration::from_millis(150));
+    assert!(matches!(&victim.sent()[..], [Frame::Data { payload, .. }] if payload.len() == 3_000));
+    // There is room, but too little for frames worth their header.
+    assert_eq!(victim.events(), []);
+    victim.send(&[Frame::Credit { id: 1, limit: 20_000 }]).unwrap();
+    assert_eq!(victim.core.unsent(key), 5_192);
+    victim.sent();
+    assert_eq!(victim.events(), [Event::Writable(key)]);
+}
+
+#[test]
 fn mx14_m12_single_octets_to_a_slow_reader_cost_memory_by_the_octet_and_have_a_budget() {
     let mut victim = Scripted::new(Config::default().small_data(Allowance::new(5_000, 1)));
     victim.send(&[open(1)]).unwrap();

@@ -94,7 +94,8 @@ impl Connection {
 
     /// Queues a copy of as much of `octets` as the send buffer has room for; says how much that was.
     ///
-    /// 0 means that there is no room: [`Event::Writable`](super::Event::Writable) says when to call again.
+    /// 0 means that there is no room: [`Event::Writable`](super::Event::Writable) says when to call again, which is
+    /// once half of the buffer is free.
     ///
     /// # Errors
     /// [`StreamError`] if the sending half has ended, on either side, or the session has.
@@ -126,7 +127,8 @@ impl Connection {
         Ok(true)
     }
 
-    /// How many octets [`write`](Self::write) would take. 0 arms [`Event::Writable`](super::Event::Writable).
+    /// How many octets [`write`](Self::write) would take. 0 arms [`Event::Writable`](super::Event::Writable), which comes
+    /// once half of the buffer is free: a writer that is woken for every few octets writes frames of a few octets.
     ///
     /// # Errors
     /// As [`write`](Self::write).

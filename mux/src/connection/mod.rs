@@ -161,7 +161,7 @@ pub enum Event {
     Openable,
     /// The stream can be read, or has come to its end.
     Readable(StreamKey),
-    /// The stream can be written, or writing has come to its end.
+    /// The stream can be written, at least half of its buffer, or writing has come to its end.
     Writable(StreamKey),
     /// A datagram came; see [`Connection::receive_datagram`].
     Datagram,
