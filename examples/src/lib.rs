@@ -11,6 +11,7 @@ pub mod logs;
 pub mod quickstart;
 
 mod files;
+mod io;
 mod random;
 mod udp;
 

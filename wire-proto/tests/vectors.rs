@@ -12,6 +12,7 @@
 use adit_errors::{Refusal, RequestId};
 use adit_wire_proto::control::*;
 use adit_wire_proto::credential::{ChannelBinding, Credential, CredentialKind};
+use adit_wire_proto::datagram::RecordDecoder;
 use adit_wire_proto::frame::{
     self, Conduct, ConductError, Decoder, Dialled, Feature, Frame, FrameKind, VersionRange,
 };
@@ -630,6 +631,43 @@ fn credentials_are_the_vectors() {
             Err(_) => assert_eq!(vector["error"], "refused", "{vector}"),
         }
     }
+}
+
+// Records of UDP flows.
+
+const RECORDS: &[(&str, &str)] = &[
+    ("one message", "0005 68656c6c6f"),
+    ("an empty message is a message", "0000 0001 78"),
+    ("a message whose end has not come", "0001 78 0003 7879"),
+    ("half a length", "0001 78 00"),
+];
+
+#[test]
+fn records_are_the_vectors() {
+    let good = RECORDS.iter().map(|(name, octets)| {
+        let octets = octets.replace(' ', "");
+        let (records, rest) = split_records(&unhex(&json!(octets))).unwrap();
+        json!({"name": name, "section": "4", "hex": octets, "records": records, "rest": rest})
+    });
+    let bad = ["ffe4", "0001 78 ffff"].map(|octets| {
+        json!({"name": "a length over 65,507", "section": "4", "hex": octets.replace(' ', ""), "error": "FRAME_TOO_LARGE"})
+    });
+    for vector in kept("records.json", good.chain(bad).collect()) {
+        match split_records(&unhex(&vector["hex"])) {
+            Ok((records, rest)) => {
+                assert_eq!((json!(records), json!(rest)), (vector["records"].clone(), vector["rest"].clone()))
+            }
+            Err(code) => assert_eq!(code.to_string(), vector["error"], "{vector}"),
+        }
+    }
+}
+
+fn split_records(octets: &[u8]) -> Result<(Vec<String>, String), CloseCode> {
+    let (mut input, mut decoder, mut records) = (BytesMut::from(octets), RecordDecoder::new(), Vec::new());
+    while let Some(record) = decoder.decode(&mut input).map_err(|error| error.close_code())? {
+        records.push(hex(&record));
+    }
+    Ok((records, hex(&input)))
 }
 
 // Traces: both machines, octet for octet.

@@ -5,6 +5,7 @@ use super::report::Event;
 use super::serve::Server;
 use super::tunnel;
 use super::vault::Vault;
+use crate::io::Io;
 use crate::udp::Flows;
 use crate::{ALPN, BoxError, provider, random};
 use adit_errors::{Code, Envelope, Refusal};
@@ -35,6 +36,9 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// For certificates that there aren't: far enough away, and near enough for the clock's arithmetic.
 const NEVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// In front of a gateway's address: plain TCP, for tests on one machine.
+const PLAIN: &str = "tcp://";
 
 /// Where events go.
 pub(super) type Report = Arc<dyn Fn(Event) + Send + Sync>;
@@ -95,12 +99,8 @@ impl FromStr for Secret {
 pub(super) async fn run(config: &Config, secret: &Secret, stop: &CancellationToken, report: &Report) -> End {
     report(Event::Connecting { gateway: config.link.gateway.clone() });
     let lost = |error: BoxError| failed(&*error, CloseCode::NONE);
-    let io = match dial(&config.link).await {
-        Ok(io) => io,
-        Err(error) => return lost(error),
-    };
-    let binding = match exporter(&io) {
-        Ok(exporter) => ChannelBinding::tls_exporter(exporter),
+    let (io, binding) = match connect(&config.link).await {
+        Ok(connected) => connected,
         Err(error) => return lost(error),
     };
     let (session, incoming, driver) = Builder::new(Role::Dialler).build(io);
@@ -124,6 +124,30 @@ fn close(session: &Session, end: End) -> End {
     };
     session.close(code, "");
     end
+}
+
+/// A connection to the gateway, and what a proof on it is bound to.
+async fn connect(link: &Link) -> Result<(Box<dyn Io>, ChannelBinding), BoxError> {
+    if let Some(address) = link.gateway.strip_prefix(PLAIN) {
+        return Ok((Box::new(plain(address).await?), ChannelBinding::NONE));
+    }
+    let io = dial(link).await?;
+    let binding = ChannelBinding::tls_exporter(exporter(&io)?);
+    Ok((Box::new(io), binding))
+}
+
+/// A connection without TLS: nothing proves who answers, so only this very machine may.
+async fn plain(address: &str) -> Result<TcpStream, BoxError> {
+    let socket = timeout(DIAL_DEADLINE, TcpStream::connect(address))
+        .await
+        .map_err(|_| "the gateway did not answer within 10 s")??;
+    if !socket.peer_addr()?.ip().is_loopback() {
+        return Err(
+            "tcp:// is for tests on this machine: leave it out, and the gateway is reached by TLS".into()
+        );
+    }
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 /// Connects to the gateway, and takes it for one only if its certificate and protocol are right.
@@ -276,8 +300,11 @@ impl Shift {
             self.session.closed().await
         };
         // Past the deadline they are cut off; the gateway would do the same.
-        let _ = timeout(deadline, serve).await;
-        self.session.close(CloseCode::DRAINING, "");
+        let code = match timeout(deadline, serve).await {
+            Ok(_) => CloseCode::DRAINING,
+            Err(_) => CloseCode::SHUTDOWN,
+        };
+        self.session.close(code, "");
     }
 }
 

@@ -3,6 +3,7 @@
 use super::hub::Hub;
 use super::issuer::Issuer;
 use super::registrar::{Applicant, Grant, Registrar};
+use crate::io::Io;
 use crate::udp::Flows;
 use crate::{ALPN, BoxError, random};
 use adit_errors::{Code, Refusal};
@@ -44,7 +45,8 @@ pub(super) struct Gatekeeper {
     pub(super) hub: Arc<Hub>,
     pub(super) registrar: Registrar,
     pub(super) issuer: Issuer,
-    pub(super) acceptor: TlsAcceptor,
+    /// None where agents come by plain TCP.
+    pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) credential: StoredCredential,
     /// Failed proofs by address; at most [`MAX_REMEMBERED_FAILURES`].
     pub(super) failures: Mutex<HashMap<IpAddr, u32>>,
@@ -61,8 +63,7 @@ impl Gatekeeper {
     }
 
     async fn run(&self, socket: TcpStream, address: SocketAddr) -> Result<(), BoxError> {
-        let io = timeout(HANDSHAKE_DEADLINE, self.acceptor.accept(socket)).await??;
-        let binding = exporter(&io)?;
+        let (io, binding) = self.secured(socket).await?;
         let (session, mut incoming, driver) = Builder::new(Role::Listener).build(io);
         tokio::spawn(driver);
         let mut patience = LINGER;
@@ -73,15 +74,28 @@ impl Gatekeeper {
             Ok(Err(end)) => Err(end),
             Err(_) => Err(End::new(CloseCode::TIMEOUT, "no control stream in time")),
         };
-        let (code, is_polite) =
+        let (mut code, is_polite) =
             served.as_ref().map_or_else(|end| (end.code, end.is_polite), |()| (CloseCode::DRAINING, true));
         if is_polite {
             // What was said last, a refusal perhaps, is to arrive, and running visits may come to their end.
-            session.drain(CloseCode::DRAINING, "");
-            let _ = timeout(patience, session.closed()).await;
+            session.drain(code, "");
+            if timeout(patience, session.closed()).await.is_err() && served.is_ok() {
+                code = CloseCode::SHUTDOWN;
+            }
         }
         session.close(code, "");
         Ok(served?)
+    }
+
+    /// The connection below the session, and what a proof on it is bound to.
+    async fn secured(&self, socket: TcpStream) -> Result<(Box<dyn Io>, ChannelBinding), BoxError> {
+        let Some(acceptor) = &self.acceptor else {
+            socket.set_nodelay(true)?;
+            return Ok((Box::new(socket), ChannelBinding::NONE));
+        };
+        let io = timeout(HANDSHAKE_DEADLINE, acceptor.accept(socket)).await??;
+        let binding = exporter(&io)?;
+        Ok((Box::new(io), binding))
     }
 
     async fn admit(

@@ -61,6 +61,10 @@ pub struct Flags {
     /// How long running streams may go on after SIGTERM, in seconds. [default: 30]
     #[arg(long)]
     pub drain_seconds: Option<u64>,
+    /// Agents come by plain TCP: for tests below TLS, and on the loopback interface only.
+    #[arg(long)]
+    #[serde(default)]
+    pub plain_agents: bool,
     /// Logs as JSON.
     #[arg(long)]
     #[serde(default)]
@@ -99,6 +103,8 @@ pub struct Config {
     pub answer_deadline: Duration,
     /// How long running streams may go on after the gateway was asked to stop.
     pub drain: Duration,
+    /// Whether agents come by plain TCP, which only tests on the loopback interface want.
+    pub plain_agents: bool,
 }
 
 impl Default for Config {
@@ -119,6 +125,7 @@ impl Default for Config {
             state: PathBuf::from("adit-state"),
             answer_deadline: Duration::from_secs(10),
             drain: Duration::from_secs(30),
+            plain_agents: false,
         }
     }
 }
@@ -170,6 +177,7 @@ impl Flags {
             state: self.state.or(file.state).unwrap_or(default.state),
             answer_deadline: default.answer_deadline,
             drain: self.drain_seconds.or(file.drain_seconds).map_or(default.drain, Duration::from_secs),
+            plain_agents: self.plain_agents || file.plain_agents,
         })
     }
 }

@@ -114,7 +114,7 @@ impl Gateway {
             hub: Arc::clone(&hub),
             registrar: Registrar::new(Arc::clone(&hub), config.tcp_address, first..=last),
             issuer: Issuer::new(Arc::clone(&authority)),
-            acceptor: agent_acceptor(&authority, &server_name)?,
+            acceptor: acceptor(&config, &authority, &server_name)?,
             credential: state.credential,
             failures: Mutex::new(HashMap::new()),
             drain: config.drain,
@@ -298,6 +298,21 @@ where
             }
         }
     }
+}
+
+/// What agents are met with: TLS, or nothing where a test wants to be below it.
+fn acceptor(
+    config: &Config,
+    authority: &LocalCa,
+    server_name: &str,
+) -> Result<Option<TlsAcceptor>, BoxError> {
+    if !config.plain_agents {
+        return agent_acceptor(authority, server_name).map(Some);
+    }
+    if !config.agents.ip().is_loopback() {
+        return Err("plain-agents is for tests: let agents connect to 127.0.0.1, or leave TLS on".into());
+    }
+    Ok(None)
 }
 
 /// Ends TLS for agents: 1.3 only, and only for our own protocol.

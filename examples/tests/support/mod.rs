@@ -55,6 +55,11 @@ impl World {
         Self::start_with(|_, _| {}).await
     }
 
+    /// One whose agents come by plain TCP.
+    pub async fn plain() -> Self {
+        Self::start_with(|config, _| config.plain_agents = true).await
+    }
+
     /// As settled by `settle`, which is also given the folder.
     pub async fn start_with(settle: impl FnOnce(&mut Config, &Path)) -> Self {
         let folder = Folder::new();
