@@ -2,12 +2,12 @@
 
 use crate::agent::{self, Link};
 use crate::gateway;
+use crate::io::Io;
 use crate::{ALPN, BoxError};
 use adit_wire_proto::credential::{ChannelBinding, StoredCredential};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -18,11 +18,6 @@ const SERVER_NAME: &str = "gateway.adit.localhost";
 
 /// How long TLS may take.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Something that octets are read from and written to.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A fresh connection, and what a proof on it is bound to.
 pub struct Carrier {

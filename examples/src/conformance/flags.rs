@@ -22,6 +22,9 @@ pub struct Flags {
     /// Only the scripts in whose names this occurs.
     #[arg(long, global = true)]
     pub only: Option<String>,
+    /// Also the scripts that wait for limits of time, which take up to a minute each.
+    #[arg(long, global = true)]
+    pub slow: bool,
     /// Plain TCP in the place of TLS.
     #[arg(long, global = true)]
     pub plain: bool,
@@ -77,6 +80,7 @@ impl Flags {
             (None, Role::Agent(_)) => agent_scripts()?,
         };
         scripts.retain(|script| self.only.as_ref().is_none_or(|only| script.name.contains(only)));
+        scripts.retain(|script| self.slow || !script.is_slow());
         Ok(scripts)
     }
 

@@ -1,9 +1,9 @@
 //! The one under test, frame by frame. Whatever the script, some rules are watched all the time: the form of frames,
 //! their order, and our own credit.
 
-use super::carrier::Io;
 use super::player::Failure;
 use super::wire::{self, Received};
+use crate::io::Io;
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{Conduct, Dialled, Frame, Hello, VersionRange};
 use bytes::{Bytes, BytesMut};
@@ -14,6 +14,9 @@ use tokio::time::timeout;
 
 /// How long a peer may take for each thing that is expected of it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same in scripts that wait for a limit of time: the longest limit is 15 s of silence and 20 s after a PING.
+const LONG_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Frames that no step has asked for yet; more end the script.
 const MAX_BACKLOG: usize = 10_000;
@@ -33,6 +36,13 @@ pub(super) struct Peer {
     granted: HashMap<u32, u64>,
     window: u64,
     inbox: HashMap<u32, Inbox>,
+    patience: Duration,
+    /// Whether the peer's PINGs stay without answer.
+    is_mute: bool,
+    /// What we sent of a frame that isn't whole yet.
+    noted: BytesMut,
+    /// A CLOSE that came while nobody asked for it.
+    closed: Option<CloseCode>,
 }
 
 /// What came on one stream.
@@ -63,7 +73,40 @@ impl Peer {
             granted: HashMap::new(),
             window: 0,
             inbox: HashMap::new(),
+            patience: PATIENCE,
+            is_mute: false,
+            noted: BytesMut::new(),
+            closed: None,
         }
+    }
+
+    /// Waits as long as limits of time need.
+    pub(super) const fn be_patient(&mut self) {
+        self.patience = LONG_PATIENCE;
+    }
+
+    /// Answers no PING from now on.
+    pub(super) const fn be_mute(&mut self) {
+        self.is_mute = true;
+    }
+
+    /// Sends octets one by one, `pause` apart, as long as the peer lets us.
+    pub(super) async fn drip(&mut self, octets: &[u8], pause: Duration) -> Result<(), Failure> {
+        for octet in octets {
+            self.send(&[*octet]).await;
+            match timeout(pause, self.read()).await {
+                Err(_) => {}
+                Ok(next) => match next? {
+                    Next::Frame(frame) => self.keep(frame)?,
+                    Next::Close(code) => {
+                        self.closed = Some(code);
+                        return Ok(());
+                    }
+                    Next::End => return Ok(()),
+                },
+            }
+        }
+        Ok(())
     }
 
     /// Sends octets as they are. That the peer has ended meanwhile shows in what it says.
@@ -80,7 +123,7 @@ impl Peer {
     /// The next frame that no step has taken. A CLOSE is one of its own kind.
     pub(super) async fn next(&mut self) -> Result<Next, Failure> {
         let failed = |what: &str| Failure::new("13", what);
-        timeout(PATIENCE, self.read()).await.map_err(|_| failed("nothing came in time"))?
+        timeout(self.patience, self.read()).await.map_err(|_| failed("nothing came in time"))?
     }
 
     /// The first frame that `is_it` finds right; those before it are kept for other steps.
@@ -88,6 +131,7 @@ impl Peer {
         if let Some(at) = self.backlog.iter().position(&is_it) {
             return Ok(self.backlog.remove(at));
         }
+        let patience = self.patience;
         let search = async {
             loop {
                 match self.read().await? {
@@ -100,7 +144,7 @@ impl Peer {
                 }
             }
         };
-        timeout(PATIENCE, search)
+        timeout(patience, search)
             .await
             .map_err(|_| Failure::new("13", "the expected frame did not come in time"))?
     }
@@ -111,6 +155,7 @@ impl Peer {
         id: u32,
         is_enough: impl Fn(&Inbox) -> bool,
     ) -> Result<&mut Inbox, Failure> {
+        let patience = self.patience;
         let wait = async {
             while !is_enough(self.inbox.entry(id).or_default()) {
                 match self.read().await? {
@@ -123,7 +168,7 @@ impl Peer {
             }
             Ok(())
         };
-        timeout(PATIENCE, wait)
+        timeout(patience, wait)
             .await
             .map_err(|_| Failure::new("13", "the expected octets did not come in time"))??;
         Ok(self.inbox.entry(id).or_default())
@@ -161,6 +206,9 @@ impl Peer {
     }
 
     async fn read(&mut self) -> Result<Next, Failure> {
+        if let Some(code) = self.closed.take() {
+            return Ok(Next::Close(code));
+        }
         loop {
             let taken = wire::take(&mut self.input)
                 .map_err(|error| Failure::new("3.1", format!("a frame that is none: {error}")))?;
@@ -197,7 +245,7 @@ impl Peer {
             }
             Frame::Streams { limit } => self.streams = self.streams.max(*limit),
             Frame::Data { id, payload, fin } => self.take_data(*id, payload, *fin)?,
-            Frame::Ping { sequence, ack: false } => {
+            Frame::Ping { sequence, ack: false } if !self.is_mute => {
                 self.send(&wire::encode(&Frame::Ping { sequence: *sequence, ack: true })).await;
             }
             _ => {}
@@ -225,21 +273,31 @@ impl Peer {
 
     /// Remembers what the well-formed frames among the octets that we send allow the peer.
     fn note(&mut self, octets: &[u8]) {
-        let mut octets = BytesMut::from(octets);
-        while let Ok(Some(Received { frame, .. })) = wire::take(&mut octets) {
-            match frame {
-                // A second one is there to be refused.
-                Frame::Hello(hello) if self.window == 0 => self.window = u64::from(hello.stream_window),
-                Frame::Open { id, credit, .. } => {
-                    self.granted.insert(id, u64::from(credit));
-                }
-                Frame::Credit { id, limit } => {
-                    let before = self.granted.get(&id).copied().unwrap_or(self.window);
-                    self.granted.insert(id, before.max(limit));
-                }
-                Frame::Ping { sequence, ack: false } => self.conduct.sent_ping(sequence),
-                _ => {}
+        self.noted.extend_from_slice(octets);
+        let mut noted = std::mem::take(&mut self.noted);
+        loop {
+            match wire::take(&mut noted) {
+                Ok(Some(received)) => self.note_frame(received.frame),
+                // The begin of a frame: the rest may come with what is sent next.
+                Ok(None) => break self.noted = noted,
+                Err(_) => break,
             }
+        }
+    }
+
+    fn note_frame(&mut self, frame: Frame) {
+        match frame {
+            // A second one is there to be refused.
+            Frame::Hello(hello) if self.window == 0 => self.window = u64::from(hello.stream_window),
+            Frame::Open { id, credit, .. } => {
+                self.granted.insert(id, u64::from(credit));
+            }
+            Frame::Credit { id, limit } => {
+                let before = self.granted.get(&id).copied().unwrap_or(self.window);
+                self.granted.insert(id, before.max(limit));
+            }
+            Frame::Ping { sequence, ack: false } => self.conduct.sent_ping(sequence),
+            _ => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use super::carrier::{Carrier, Dialler, Listener};
 use super::control::{self, AgentSide, CONTROL, GatewaySide};
 use super::local::Other;
 use super::peer::{Next, Peer};
-use super::script::{Action, CarrierKind, Fill, Heard, OpenTooMany, Said, Script, Start, Step};
+use super::script::{Action, CarrierKind, Fill, Heard, OpenTooMany, Repeat, Said, Script, Start, Step};
 use super::wire;
 use crate::agent::Secret;
 use crate::{BoxError, random};
@@ -103,9 +103,16 @@ impl Player {
             Ok(Err(error)) => return Some(Err(Failure::new("2", error.to_string()))),
             Err(_) => return Some(Err(Failure::new("2", "there was no connection in time"))),
         };
-        let mut scene = Scene::new(self, carrier);
-        let played = timeout(SCRIPT_DEADLINE, scene.play(script)).await;
+        let mut scene = Scene::new(self, script, carrier);
+        let played = timeout(SCRIPT_DEADLINE, scene.play()).await;
         Some(played.unwrap_or_else(|_| Err(Failure::new(&script.section, "the script took too long"))))
+    }
+
+    const fn dialled(&self) -> Dialled {
+        match &self.side {
+            Side::Agent { .. } => Dialled::ByUs,
+            Side::Gateway { .. } => Dialled::ByPeer,
+        }
     }
 
     async fn connect(&self) -> Result<Carrier, BoxError> {
@@ -116,34 +123,50 @@ impl Player {
     }
 }
 
-/// One script being played.
-struct Scene<'a> {
-    player: &'a Player,
+/// One session of a script.
+struct Line {
     peer: Peer,
     binding: ChannelBinding,
     agent: AgentSide,
     gateway: GatewaySide,
+}
+
+impl Line {
+    fn new(carrier: Carrier, dialled: Dialled, script: &Script) -> Self {
+        let Carrier { io, binding } = carrier;
+        let mut peer = Peer::new(io, dialled);
+        if script.slow {
+            peer.be_patient();
+        }
+        if script.mute {
+            peer.be_mute();
+        }
+        Self { peer, binding, agent: AgentSide::new(), gateway: GatewaySide::new(binding) }
+    }
+}
+
+/// One script being played.
+struct Scene<'a> {
+    player: &'a Player,
+    script: &'a Script,
+    line: Line,
+    /// Sessions that the script will come back to.
+    parked: Vec<Line>,
     other: Other<'a>,
 }
 
 impl<'a> Scene<'a> {
-    fn new(player: &'a Player, carrier: Carrier) -> Self {
-        let Carrier { io, binding } = carrier;
-        let (dialled, upstream) = match &player.side {
-            Side::Agent { .. } => (Dialled::ByUs, None),
-            Side::Gateway { upstream, .. } => (Dialled::ByPeer, Some(upstream)),
+    fn new(player: &'a Player, script: &'a Script, carrier: Carrier) -> Self {
+        let upstream = match &player.side {
+            Side::Agent { .. } => None,
+            Side::Gateway { upstream, .. } => Some(upstream),
         };
-        Self {
-            player,
-            peer: Peer::new(io, dialled),
-            binding,
-            agent: AgentSide::new(),
-            gateway: GatewaySide::new(binding),
-            other: Other::new(upstream),
-        }
+        let line = Line::new(carrier, player.dialled(), script);
+        Self { player, script, line, parked: Vec::new(), other: Other::new(upstream) }
     }
 
-    async fn play(&mut self, script: &Script) -> Result<(), Failure> {
+    async fn play(&mut self) -> Result<(), Failure> {
+        let script = self.script;
         self.start(script.start).await?;
         for (at, step) in script.steps.iter().enumerate() {
             self.step(step).await.map_err(|failure| {
@@ -159,8 +182,8 @@ impl<'a> Scene<'a> {
         if start >= Start::Hello {
             let mut hello = Hello::new();
             (hello.max_streams, hello.stream_window) = (1024, WINDOW);
-            self.peer.send(&wire::encode(&Frame::Hello(hello))).await;
-            self.peer.find(|received| matches!(received.frame, Frame::Hello(_))).await?;
+            self.line.peer.send(&wire::encode(&Frame::Hello(hello))).await;
+            self.line.peer.find(|received| matches!(received.frame, Frame::Hello(_))).await?;
         }
         match &self.player.side {
             Side::Agent { .. } => self.start_as_agent(start).await,
@@ -172,7 +195,7 @@ impl<'a> Scene<'a> {
         if start >= Start::Control {
             let head = StreamHead::control().encode();
             let open = Frame::Open { id: CONTROL, credit: WINDOW, head, fin: false };
-            self.peer.send(&wire::encode(&open)).await;
+            self.line.peer.send(&wire::encode(&open)).await;
         }
         if start >= Start::Welcomed {
             self.say(Said::Hello).await?;
@@ -185,7 +208,7 @@ impl<'a> Scene<'a> {
     async fn start_as_gateway(&mut self, start: Start) -> Result<(), Failure> {
         if start >= Start::Control {
             let head = StreamHead::control();
-            let opened = self.peer.find(|received| matches!(received.frame, Frame::Open { .. })).await?;
+            let opened = self.line.peer.find(|received| matches!(received.frame, Frame::Open { .. })).await?;
             let is_control = matches!(&opened.frame, Frame::Open { id: CONTROL, head: octets, .. }
                 if StreamHead::decode(octets.clone()).is_ok_and(|given| given == head));
             if !is_control {
@@ -194,10 +217,10 @@ impl<'a> Scene<'a> {
         }
         if start >= Start::Welcomed {
             let welcome = self.welcome().await?;
-            control::send(&mut self.peer, &welcome).await;
+            control::send(&mut self.line.peer, &welcome).await;
         }
         if start >= Start::Serving {
-            self.gateway.register(&mut self.peer).await?;
+            self.line.gateway.register(&mut self.line.peer).await?;
         }
         Ok(())
     }
@@ -206,13 +229,14 @@ impl<'a> Scene<'a> {
         match &step.action {
             Action::Send(octets) => {
                 let octets = wire::octets(octets).map_err(Failure::own)?;
-                self.peer.send(&octets).await;
+                self.line.peer.send(&octets).await;
                 Ok(())
             }
             Action::Expect(pattern) => self.expect(pattern).await,
             Action::Data(data) => {
                 let wanted = data.text.as_bytes();
                 let inbox = self
+                    .line
                     .peer
                     .inbox(data.id, |inbox| {
                         inbox.octets.len() >= wanted.len() && (inbox.is_ended || !data.fin)
@@ -229,7 +253,7 @@ impl<'a> Scene<'a> {
             Action::Control(message) => {
                 let message =
                     wire::octets(message).and_then(|it| control::prefixed(&it)).map_err(Failure::own)?;
-                control::send(&mut self.peer, &message).await;
+                control::send(&mut self.line.peer, &message).await;
                 Ok(())
             }
             Action::Say(said) => self.say(*said).await,
@@ -239,13 +263,29 @@ impl<'a> Scene<'a> {
             Action::LocalExpect(text) => self.other.expect(text).await.map_err(local),
             Action::Fill(fill) => self.fill(fill).await,
             Action::OpenTooMany(open) => self.open_too_many(open).await,
+            Action::Repeat(repeat) => self.repeat(repeat).await,
+            Action::Drip(drip) => {
+                let octets = wire::octets(&drip.octets).map_err(Failure::own)?;
+                self.line.peer.drip(&octets, Duration::from_millis(drip.pause_ms)).await
+            }
+            Action::Again(start) => self.again(*start).await,
+            Action::Back(_) => {
+                self.line = self.parked.pop().ok_or_else(|| Failure::own("there is no session before"))?;
+                Ok(())
+            }
+            Action::StaysAway(away) => {
+                match timeout(Duration::from_secs(away.seconds), self.player.connect()).await {
+                    Err(_) => Ok(()),
+                    Ok(_) => Err(Failure::new("14.3", "the agent connected once more")),
+                }
+            }
         }
     }
 
     async fn expect(&mut self, pattern: &str) -> Result<(), Failure> {
         wire::matches(pattern, &[]).map_err(Failure::own)?;
         let found =
-            self.peer.find(|received| wire::matches(pattern, &received.octets).unwrap_or(false)).await;
+            self.line.peer.find(|received| wire::matches(pattern, &received.octets).unwrap_or(false)).await;
         found.map(drop).map_err(|failure| {
             Failure::new(failure.section, format!("no frame `{pattern}`: {}", failure.what))
         })
@@ -255,7 +295,7 @@ impl<'a> Scene<'a> {
     async fn close(&mut self, codes: &[String]) -> Result<(), Failure> {
         let wanted = codes.join(" or ");
         let code = loop {
-            match self.peer.next().await.map_err(|failure| {
+            match self.line.peer.next().await.map_err(|failure| {
                 Failure::new(failure.section, format!("no CLOSE with {wanted}: {}", failure.what))
             })? {
                 Next::Frame(_) => {}
@@ -271,7 +311,7 @@ impl<'a> Scene<'a> {
         if !codes.iter().any(|wanted| *wanted == code.to_string()) {
             return Err(Failure::new("16.2", format!("CLOSE with {code}, not with {wanted}")));
         }
-        match self.peer.next().await {
+        match self.line.peer.next().await {
             Ok(Next::End) => Ok(()),
             Ok(_) => Err(Failure::new("3.4 rule 1", "a frame after CLOSE")),
             Err(_) => Err(Failure::new("3.7 rule 4", "the connection goes on after CLOSE")),
@@ -279,7 +319,7 @@ impl<'a> Scene<'a> {
     }
 
     async fn say(&mut self, said: Said) -> Result<(), Failure> {
-        let bound = self.binding;
+        let bound = self.line.binding;
         let Side::Agent { credential, .. } = &self.player.side else {
             return self.say_as_gateway(said).await;
         };
@@ -293,7 +333,7 @@ impl<'a> Scene<'a> {
                 return Err(Failure::own("an agent says no welcome"));
             }
         };
-        self.agent.hello(&mut self.peer, credential, binding).await
+        self.line.agent.hello(&mut self.line.peer, credential, binding).await
     }
 
     async fn say_as_gateway(&mut self, said: Said) -> Result<(), Failure> {
@@ -304,7 +344,7 @@ impl<'a> Scene<'a> {
             _ => return Err(Failure::own("a gateway says no hello")),
         };
         let welcome = control::with_proof(&welcome, proof).map_err(Failure::own)?;
-        control::send(&mut self.peer, &welcome).await;
+        control::send(&mut self.line.peer, &welcome).await;
         Ok(())
     }
 
@@ -312,12 +352,12 @@ impl<'a> Scene<'a> {
         let Side::Gateway { listener, .. } = &self.player.side else {
             return Err(Failure::own("an agent says no welcome"));
         };
-        self.gateway.welcome(&mut self.peer, listener.credential()).await
+        self.line.gateway.welcome(&mut self.line.peer, listener.credential()).await
     }
 
     async fn hear(&mut self, heard: &Heard) -> Result<(), Failure> {
         loop {
-            let message = self.agent.hear(&mut self.peer).await?;
+            let message = self.line.agent.hear(&mut self.line.peer).await?;
             let (kind, number) = control::kind(&message);
             if number != heard.number {
                 continue;
@@ -340,10 +380,36 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// Another session beside this one, which is parked.
+    async fn again(&mut self, start: Start) -> Result<(), Failure> {
+        let connected = timeout(CONNECT_DEADLINE, self.player.connect()).await;
+        let carrier = match connected {
+            Ok(Ok(carrier)) => carrier,
+            Ok(Err(error)) => return Err(Failure::new("2", error.to_string())),
+            Err(_) => return Err(Failure::new("14.3", "there was no connection in time")),
+        };
+        let line = Line::new(carrier, self.player.dialled(), self.script);
+        self.parked.push(std::mem::replace(&mut self.line, line));
+        self.start(start).await
+    }
+
+    async fn repeat(&mut self, repeat: &Repeat) -> Result<(), Failure> {
+        let mut all = Vec::new();
+        let mut counter = repeat.from;
+        for _ in 0..repeat.times {
+            let text = repeat.send.replace("{4}", &format!("{counter:08x}"));
+            let text = text.replace("{8}", &format!("{counter:016x}"));
+            all.extend_from_slice(&wire::octets(&text).map_err(Failure::own)?);
+            counter = counter.saturating_add(repeat.by);
+        }
+        self.line.peer.send(&all).await;
+        Ok(())
+    }
+
     async fn fill(&mut self, fill: &Fill) -> Result<(), Failure> {
         let mut sent = 0;
         loop {
-            let limit = self.peer.limit(fill.id);
+            let limit = self.line.peer.limit(fill.id);
             while sent < limit {
                 let length = (limit - sent).min(u64::from(MAX_DATA_BYTES));
                 self.fill_with(fill.id, u16::try_from(length).unwrap_or(MAX_DATA_BYTES)).await;
@@ -352,8 +418,8 @@ impl<'a> Scene<'a> {
             if sent > MOST_FILLING {
                 return Err(Failure::new("3.5", "credit without end for what nobody reads"));
             }
-            while self.peer.limit(fill.id) == sent {
-                if !self.peer.listen(STEADY).await? {
+            while self.line.peer.limit(fill.id) == sent {
+                if !self.line.peer.listen(STEADY).await? {
                     self.fill_with(fill.id, fill.beyond).await;
                     return Ok(());
                 }
@@ -363,7 +429,7 @@ impl<'a> Scene<'a> {
 
     async fn fill_with(&mut self, id: u32, length: u16) {
         let payload = Bytes::from(vec![b'x'; usize::from(length)]);
-        self.peer.send(&wire::encode(&Frame::Data { id, payload, fin: false })).await;
+        self.line.peer.send(&wire::encode(&Frame::Data { id, payload, fin: false })).await;
     }
 
     async fn open_too_many(&mut self, open: &OpenTooMany) -> Result<(), Failure> {
@@ -371,12 +437,13 @@ impl<'a> Scene<'a> {
         let mut id = open.first;
         loop {
             let opened = u64::from(id.div_ceil(2));
-            if opened > self.peer.streams() && !self.peer.listen(STEADY).await? {
-                self.peer.send(&wire::encode(&Frame::Open { id, credit: 0, head, fin: false })).await;
+            if opened > self.line.peer.streams() && !self.line.peer.listen(STEADY).await? {
+                self.line.peer.send(&wire::encode(&Frame::Open { id, credit: 0, head, fin: false })).await;
                 return Ok(());
             }
-            if opened <= self.peer.streams() {
-                self.peer
+            if opened <= self.line.peer.streams() {
+                self.line
+                    .peer
                     .send(&wire::encode(&Frame::Open { id, credit: 0, head: head.clone(), fin: false }))
                     .await;
                 id += 2;

@@ -18,10 +18,21 @@ pub struct Script {
     /// The carrier that it is for; every one by default.
     #[serde(default)]
     pub(super) carrier: Option<CarrierKind>,
+    /// Whether it waits for a limit of time, and so takes up to a minute.
+    #[serde(default)]
+    pub(super) slow: bool,
+    /// Whether the PINGs of the one under test stay without answer.
+    #[serde(default)]
+    pub(super) mute: bool,
     pub(super) steps: Vec<Step>,
 }
 
 impl Script {
+    /// Whether it waits for a limit of time, and so takes up to a minute.
+    pub const fn is_slow(&self) -> bool {
+        self.slow
+    }
+
     /// Whether it stays below the control stream, so that it needs no credential.
     pub fn is_below_control(&self) -> bool {
         self.start < Start::Control
@@ -89,6 +100,52 @@ pub(super) enum Action {
     Fill(Fill),
     /// Opens streams until no more are granted, and then one more.
     OpenTooMany(OpenTooMany),
+    /// Sends octets many times.
+    Repeat(Repeat),
+    /// Sends octets one by one.
+    Drip(Drip),
+    /// Begins another session beside the present one, and goes on in it.
+    Again(Start),
+    /// Goes back to the session before.
+    Back(Empty),
+    /// Waits whether the agent under test connects once more, which it must not.
+    StaysAway(StaysAway),
+}
+
+/// Nothing to say: `{}`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Empty {}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Repeat {
+    pub(super) times: u32,
+    /// Hexadecimal; `{4}` and `{8}` stand for a counter of so many octets.
+    pub(super) send: String,
+    /// Where the counter begins.
+    #[serde(default = "one")]
+    pub(super) from: u32,
+    /// How much it rises each time.
+    #[serde(default = "one")]
+    pub(super) by: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drip {
+    pub(super) octets: String,
+    pub(super) pause_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StaysAway {
+    pub(super) seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
