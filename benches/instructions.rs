@@ -9,7 +9,8 @@
 use adit_errors::{Code, Refusal, Reply, RequestId};
 use adit_naming::keys::{KeyRing, RingKey, TunnelId};
 use adit_naming::{Host, HostSource, TunnelNameRef, Zone, Zones};
-use adit_wire_proto::frame::{FrameHeader, FrameKind};
+use adit_wire_proto::frame::{Decoder, Frame, FrameHeader, FrameKind};
+use bytes::{Bytes, BytesMut};
 use std::hint::black_box;
 use std::process::Command;
 
@@ -45,6 +46,28 @@ const OPERATIONS: &[Operation] = &[
         let octets = FrameHeader::new(FrameKind::DATA, 0, 16_376, 7).encode();
         repeat(times, || FrameHeader::decode(black_box(octets)));
     }),
+    ("frame: nothing but the load of a header", |times| {
+        let octets = FrameHeader::new(FrameKind::DATA, 0, 16_376, 7).encode();
+        repeat(times, || black_box(octets));
+    }),
+    ("frame: encode a header", |times| {
+        repeat(times, || {
+            FrameHeader::new(FrameKind::DATA, black_box(1), black_box(16_376), black_box(7)).encode()
+        });
+    }),
+    ("frame: h2 parses a head", |times| {
+        repeat(times, || h2::frame::Head::parse(black_box(&[0, 0x3f, 0xf8, 0, 0, 0, 0, 0, 7])));
+    }),
+    ("frame: DATA of 16 KiB, decoded", |times| {
+        let mut one = BytesMut::new();
+        Frame::Data { id: 1, payload: Bytes::from_static(&[7; 16_376]), fin: false }.encode(&mut one);
+        // As many as any run takes, so that writing them is left out of the difference.
+        let mut wire = BytesMut::from(one.repeat(3000).as_slice());
+        let mut decoder = Decoder::new();
+        repeat(times, || decoder.decode(&mut wire).unwrap().unwrap());
+    }),
+    ("frame: 4 KiB octet by octet", |times| octet_by_octet(times, 4096)),
+    ("frame: 8 KiB octet by octet", |times| octet_by_octet(times, 8192)),
 ];
 
 fn main() {
@@ -79,7 +102,7 @@ fn counted(name: &str, times: u32) -> u64 {
     count.lines().next().unwrap().trim().parse().unwrap()
 }
 
-fn repeat<R>(times: u32, operation: impl Fn() -> R) {
+fn repeat<R>(times: u32, mut operation: impl FnMut() -> R) {
     for _ in 0..times {
         black_box(operation());
     }
@@ -90,6 +113,19 @@ fn destination(times: u32, host: &'static [u8]) {
     repeat(times, || {
         let host = Host::parse(black_box(host), HostSource::Header).unwrap();
         black_box(zones.classify(&host));
+    });
+}
+
+fn octet_by_octet(times: u32, length: usize) {
+    let mut wire = BytesMut::new();
+    Frame::Data { id: 1, payload: Bytes::from(vec![7; length - 8]), fin: false }.encode(&mut wire);
+    // A thousandth as often: 3 and 1 times, so the figure is for a thousandth.
+    repeat(times / 1000, || {
+        let (mut decoder, mut input) = (Decoder::new(), BytesMut::with_capacity(length));
+        for octet in &wire {
+            input.extend_from_slice(&[*octet]);
+            black_box(decoder.decode(&mut input).unwrap());
+        }
     });
 }
 
