@@ -39,7 +39,9 @@ pub use certificates::{
     KeyFingerprint, KeyIndex, KeyRefused, QuotaExceeded, SignError, SignFuture, Signer, SigningQuota,
 };
 #[cfg(feature = "ca")]
-pub use certificates::{CaLoadError, LocalCa, NewCa};
+pub use certificates::{
+    CaLoadError, CertificateSerial, LocalCa, NewCa, RevocationError, RevocationList, RevocationReason,
+};
 
 #[cfg(any(feature = "edge", feature = "agent"))]
 mod server_certificate;

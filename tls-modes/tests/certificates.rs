@@ -10,7 +10,6 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::process::Command;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
@@ -40,6 +39,9 @@ use csr::{
 
 #[path = "support/csr.rs"]
 mod csr;
+#[path = "support/openssl.rs"]
+mod openssl;
+use openssl::{OpenSsl, scratch};
 
 const HOST: &str = "demo-7.tunnel.example";
 
@@ -553,6 +555,11 @@ fn c01_c21_c40_openssl_agrees() {
         ] {
             assert!(!openssl.try_run(&wrong), "{kind}: openssl {wrong}");
         }
+        // As an authority: what its key signs is nothing to OpenSSL.
+        openssl.run("ecparam -name prime256v1 -genkey -noout -out below.key");
+        openssl.run(&format!("req -new -key below.key -subj /CN={HOST} -out below.csr"));
+        openssl.run("x509 -req -in below.csr -CA leaf.pem -CAkey key.pem -set_serial 7 -out below.pem");
+        assert!(!openssl.try_run(&format!("{verify} sslserver -untrusted leaf.pem below.pem")), "{kind}");
     }
     for (kind, new_key) in [
         ("rsa1024", "genrsa -out key.pem 1024"),
@@ -808,57 +815,6 @@ impl House {
         let verifier = verifier.build().unwrap();
         verifier.verify_server_cert(&issued.chain[0], &issued.chain[1..], &name, &[], unix_now()).map(drop)
     }
-}
-
-/// The `openssl` program in a folder of its own.
-struct OpenSsl {
-    folder: PathBuf,
-}
-
-impl OpenSsl {
-    fn find() -> Option<Self> {
-        if Command::new("openssl").arg("version").output().is_err() {
-            println!("skipped: openssl is not installed");
-            return None;
-        }
-        Some(Self { folder: scratch("openssl") })
-    }
-
-    fn run(&self, arguments: &str) {
-        self.run_with(&arguments.split(' ').collect::<Vec<_>>());
-    }
-
-    fn run_with(&self, arguments: &[&str]) {
-        let output = Command::new("openssl").args(arguments).current_dir(&self.folder).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "openssl {}: {said}", arguments.join(" "));
-    }
-
-    fn try_run(&self, arguments: &str) -> bool {
-        let arguments = arguments.split(' ');
-        Command::new("openssl").args(arguments).current_dir(&self.folder).output().unwrap().status.success()
-    }
-
-    fn write(&self, file: &str, content: &[u8]) {
-        std::fs::write(self.folder.join(file), content).unwrap();
-    }
-
-    fn read(&self, file: &str) -> Vec<u8> {
-        std::fs::read(self.folder.join(file)).unwrap()
-    }
-}
-
-impl Drop for OpenSsl {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn scratch(purpose: &str) -> PathBuf {
-    let thread = std::thread::current().name().unwrap_or("main").replace(':', "-");
-    let folder = std::env::temp_dir().join(format!("adit-{purpose}-{}-{thread}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
 }
 
 fn key_id_of(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {

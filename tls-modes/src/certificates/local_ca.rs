@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, PublicKeyData, SanType,
+    SerialNumber,
 };
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use x509_parser::asn1_rs::Tag;
@@ -21,7 +22,8 @@ use x509_parser::x509::AttributeTypeAndValue;
 use zeroize::Zeroizing;
 
 use crate::certificates::{
-    ApprovedRequest, Issuance, IssuedCertificate, KeyFingerprint, SignError, SignFuture, Signer,
+    ApprovedRequest, Issuance, IssuedCertificate, KeyFingerprint, RevocationList, SignError, SignFuture,
+    Signer,
 };
 use crate::keys::{PrivateKey, PrivateKeyError, ProviderKey, write_pem};
 use crate::{KeyGenerator, ServerName};
@@ -48,6 +50,8 @@ pub struct LocalCa {
     certificate: CertificateDer<'static>,
     key: PrivateKey,
     issuer: Issuer<'static, ProviderKey>,
+    key_id: Vec<u8>,
+    revocations_url: Option<Box<str>>,
     not_before: SystemTime,
     not_after: SystemTime,
 }
@@ -121,6 +125,36 @@ impl LocalCa {
         self.sign_params(params, &key.for_rcgen())
     }
 
+    /// Says in what is issued from now on where the list of revoked certificates is served: an `http` URL, since a list
+    /// over TLS would have to be fetched to fetch it (RFC 5280 §8). Default: nowhere.
+    #[must_use]
+    pub fn revocations_at(mut self, url: &str) -> Self {
+        self.revocations_url = Some(url.into());
+        self
+    }
+
+    /// Signs what is revoked as a CRL (RFC 5280 §5), good from `now` for `lifetime`, but not longer than the authority.
+    /// Its number is one more than that of the one before: keep it, and read it back by
+    /// [`RevocationList::from_crl`].
+    ///
+    /// Sign after each revocation, and before the last CRL runs out.
+    ///
+    /// # Errors
+    /// As [`issue`](Self::issue); the number is unchanged then.
+    pub fn sign_revocations(
+        &self,
+        list: &mut RevocationList,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<CertificateRevocationListDer<'static>, SignError> {
+        self.check_clock(now)?;
+        let next_update = now.checked_add(lifetime).ok_or(SignError::Clock)?.min(self.not_after);
+        let params = list.params(now, next_update, self.key_id.clone()).ok_or(SignError::Clock)?;
+        let crl = params.signed_by(&self.issuer).map_err(SignError::failed)?;
+        list.count_up();
+        Ok(crl.into())
+    }
+
     /// The authority's own certificate.
     pub const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
@@ -156,9 +190,10 @@ impl LocalCa {
         }
         let validity = parsed.validity();
         let (not_before, not_after) = (system_time(&validity.not_before)?, system_time(&validity.not_after)?);
-        let params = issuer_params(&parsed, &key).ok_or(CaLoadError::UnsupportedName {})?;
+        let key_id = own_key_identifier(&parsed).unwrap_or_else(|| key_identifier(key.public_key_der()));
+        let params = issuer_params(&parsed, &key, key_id.clone()).ok_or(CaLoadError::UnsupportedName {})?;
         let issuer = Issuer::new(params, key.for_rcgen());
-        Ok(Self { certificate, key, issuer, not_before, not_after })
+        Ok(Self { certificate, key, issuer, key_id, revocations_url: None, not_before, not_after })
     }
 
     fn certify(
@@ -177,9 +212,7 @@ impl LocalCa {
         key_id: Vec<u8>,
         issuance: Issuance,
     ) -> Result<CertificateParams, SignError> {
-        if issuance.now() < self.not_before || issuance.now() >= self.not_after {
-            return Err(SignError::Clock);
-        }
+        self.check_clock(issuance.now())?;
         let (not_before, not_after) = issuance.validity()?;
         let mut params = CertificateParams::default();
         params.not_before = not_before.max(self.not_before).into();
@@ -193,7 +226,15 @@ impl LocalCa {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         params.key_identifier_method = KeyIdMethod::PreSpecified(key_id);
+        if let Some(url) = &self.revocations_url {
+            params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![url.as_ref().into()] }];
+        }
         Ok(params)
+    }
+
+    fn check_clock(&self, now: SystemTime) -> Result<(), SignError> {
+        let is_valid = (self.not_before..self.not_after).contains(&now);
+        if is_valid { Ok(()) } else { Err(SignError::Clock) }
     }
 
     fn sign_params(
@@ -327,7 +368,11 @@ fn subject(names: &[ServerName]) -> DistinguishedName {
 }
 
 /// What issued certificates say about their issuer.
-fn issuer_params(certificate: &X509Certificate<'_>, key: &PrivateKey) -> Option<CertificateParams> {
+fn issuer_params(
+    certificate: &X509Certificate<'_>,
+    key: &PrivateKey,
+    key_id: Vec<u8>,
+) -> Option<CertificateParams> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     for part in certificate.subject().iter_rdn() {
@@ -338,15 +383,17 @@ fn issuer_params(certificate: &X509Certificate<'_>, key: &PrivateKey) -> Option<
         let kind = DnType::from_oid(&attribute.attr_type().iter()?.collect::<Vec<_>>());
         params.distinguished_name.push(kind, string_value(attribute)?);
     }
-    let key_id = certificate.iter_extensions().find_map(|extension| {
+    params.key_identifier_method = KeyIdMethod::PreSpecified(key_id);
+    writes_same_name(&params, certificate, key).then_some(params)
+}
+
+fn own_key_identifier(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.iter_extensions().find_map(|extension| {
         let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() else {
             return None;
         };
         Some(id.0.to_vec())
-    });
-    let key_id = key_id.unwrap_or_else(|| key_identifier(key.public_key_der()));
-    params.key_identifier_method = KeyIdMethod::PreSpecified(key_id);
-    writes_same_name(&params, certificate, key).then_some(params)
+    })
 }
 
 fn string_value(attribute: &AttributeTypeAndValue<'_>) -> Option<DnValue> {

@@ -19,3 +19,8 @@ pub use signer::{Issuance, IssuedCertificate, SignError, SignFuture, Signer};
 mod local_ca;
 #[cfg(feature = "ca")]
 pub use local_ca::{CaLoadError, LocalCa, NewCa};
+
+#[cfg(feature = "ca")]
+mod revocation;
+#[cfg(feature = "ca")]
+pub use revocation::{CertificateSerial, RevocationError, RevocationList, RevocationReason};
