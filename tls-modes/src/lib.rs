@@ -26,9 +26,9 @@ pub use io::{SniffError, SniffRoom, SniffSeat, Sniffed, refuse, sniff};
 #[cfg(all(feature = "tokio", feature = "proxy-protocol"))]
 pub use io::{ReadProxyError, read_proxy_header};
 
-#[cfg(any(feature = "ca", feature = "agent"))]
+#[cfg(any(feature = "ca", feature = "agent", feature = "acme"))]
 mod keys;
-#[cfg(any(feature = "ca", feature = "agent"))]
+#[cfg(any(feature = "ca", feature = "agent", feature = "acme"))]
 pub use keys::{KeyGenerationError, KeyGenerator, PrivateKey, PrivateKeyError};
 
 #[cfg(feature = "csr")]
@@ -58,7 +58,19 @@ mod agent;
 #[cfg(feature = "agent")]
 pub use agent::{
     CertificateRequest, CertificateStore, LiveCertificate, RequestError, StoreError, StoredCertificate,
-    renew_at,
+};
+
+#[cfg(any(feature = "agent", feature = "acme"))]
+mod renewal;
+#[cfg(any(feature = "agent", feature = "acme"))]
+pub use renewal::{renew_at, retry_after};
+
+#[cfg(feature = "acme")]
+mod acme;
+#[cfg(feature = "acme")]
+pub use acme::{
+    AcmeAccount, AcmeError, AcmeExchange, AcmeNext, AcmeProblem, AcmeSigner, AcmeSignerBuilder,
+    AcmeTransport, BoardError, ChallengeBoard, ChallengeKind, ExternalAccount, NewAcmeAccount, Posting,
 };
 
 #[cfg(feature = "quic")]

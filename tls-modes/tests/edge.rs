@@ -235,11 +235,11 @@ async fn e11_early_data_is_not_offered() {
 async fn e12_t43_what_only_speaks_tls_11_gets_protocol_version() {
     let mut old = HelloBuilder::host("a.tunnel.example").without(43).without(51);
     old.legacy_version = 0x0302;
-    assert_eq!(alerts_to(&[old.stream()]).await, [AlertDescription::ProtocolVersion.into()]);
+    assert_eq!(alerts_to(&[old.stream()]).await, [u8::from(AlertDescription::ProtocolVersion)]);
     // Only ciphers without encryption, or for export.
     let mut weak = HelloBuilder::host("a.tunnel.example");
     weak.cipher_suites = vec![0x00, 0x02, 0x00, 0x08, 0x00, 0x3b];
-    assert_eq!(alerts_to(&[weak.stream()]).await, [AlertDescription::HandshakeFailure.into()]);
+    assert_eq!(alerts_to(&[weak.stream()]).await, [u8::from(AlertDescription::HandshakeFailure)]);
 }
 
 #[tokio::test]
@@ -250,14 +250,14 @@ async fn t42_another_name_after_a_retry_request_is_illegal() {
         hello.extension(0, server_name(name.as_bytes())).stream()
     };
     let alerts = alerts_to(&[first.stream(), second("b.tunnel.example")]).await;
-    assert_eq!(alerts, [AlertDescription::IllegalParameter.into()]);
+    assert_eq!(alerts, [u8::from(AlertDescription::IllegalParameter)]);
 }
 
 #[tokio::test]
 async fn t40_a_second_message_beside_the_hello_is_refused_at_the_edge() {
     let message = HelloBuilder::host("a.tunnel.example").message();
     let stream = record(22, &[&message[..], &handshake(20, &[9; 32])].concat());
-    assert_eq!(alerts_to(&[stream]).await, [AlertDescription::UnexpectedMessage.into()]);
+    assert_eq!(alerts_to(&[stream]).await, [u8::from(AlertDescription::UnexpectedMessage)]);
 }
 
 #[tokio::test]

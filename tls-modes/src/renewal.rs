@@ -24,11 +24,36 @@ pub fn renew_at(not_before: SystemTime, not_after: SystemTime, random: u32) -> S
     not_before.checked_add(offset).unwrap_or(not_after)
 }
 
+/// How long to wait after a renewal that failed, before the next attempt: 1 minute after the first `failures`, twice as
+/// long after each further one, at most 6 hours, less up to a half of it, picked by `random`, so that many who were
+/// refused together come back one by one.
+///
+/// Where the refusal names a wait, that one is better.
+///
+/// ```
+/// use std::time::Duration;
+/// use adit_tls_modes::retry_after;
+///
+/// assert_eq!(retry_after(1, u32::MAX), Duration::from_secs(60));
+/// assert_eq!(retry_after(3, 0), Duration::from_secs(120));
+/// assert_eq!(retry_after(1_000, u32::MAX), Duration::from_secs(6 * 3_600));
+/// ```
+pub fn retry_after(failures: u32, random: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(MAX_DOUBLINGS);
+    let longest = FIRST_RETRY.saturating_mul(1 << doublings).min(LAST_RETRY);
+    longest / 2 + share(longest / 2, random)
+}
+
 /// `random` out of `u32::MAX` parts, in whole seconds.
 fn share(spread: Duration, random: u32) -> Duration {
     let seconds = u128::from(spread.as_secs()) * u128::from(random) / u128::from(u32::MAX);
     Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX))
 }
+
+const FIRST_RETRY: Duration = Duration::from_secs(60);
+const LAST_RETRY: Duration = Duration::from_secs(6 * 3_600);
+/// Beyond it the longest wait is reached anyway.
+const MAX_DOUBLINGS: u32 = 10;
 
 #[cfg(test)]
 mod tests {
