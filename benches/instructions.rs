@@ -13,6 +13,7 @@ use adit_wire_proto::frame::{Decoder, Frame, FrameHeader, FrameKind};
 use bytes::{Bytes, BytesMut};
 use std::hint::black_box;
 use std::process::Command;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// An operation by name, and what runs it so many times.
 type Operation = (&'static str, fn(u32));
@@ -68,6 +69,8 @@ const OPERATIONS: &[Operation] = &[
     }),
     ("frame: 4 KiB octet by octet", |times| octet_by_octet(times, 4096)),
     ("frame: 8 KiB octet by octet", |times| octet_by_octet(times, 8192)),
+    ("mux: 64 octets there and back, over a pipe", |times| mux(times, Traffic::RoundTrips)),
+    ("mux: write 64 octets, until they are read", |times| mux(times, Traffic::Writes)),
 ];
 
 fn main() {
@@ -125,6 +128,43 @@ fn octet_by_octet(times: u32, length: usize) {
         for octet in &wire {
             input.extend_from_slice(&[*octet]);
             black_box(decoder.decode(&mut input).unwrap());
+        }
+    });
+}
+
+/// What goes through a session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Traffic {
+    RoundTrips,
+    Writes,
+}
+
+/// Both ends of a session on one thread; nothing but the multiplexer, tokio's scheduler and its pipe.
+fn mux(times: u32, traffic: Traffic) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let (near, far) = tokio::io::duplex(256 * 1024);
+        let (session, _incoming, driver) = adit_mux::Builder::new(adit_mux::Role::Dialler).build(near);
+        tokio::spawn(driver);
+        let (_session, mut incoming, driver) = adit_mux::Builder::new(adit_mux::Role::Listener).build(far);
+        tokio::spawn(driver);
+        tokio::spawn(async move {
+            let mut stream = incoming.accept().await.unwrap().accept();
+            let mut message = vec![0; 64 * 1024];
+            loop {
+                let length = stream.read(&mut message).await.unwrap();
+                if traffic == Traffic::RoundTrips {
+                    stream.write_all(&message[..length]).await.unwrap();
+                }
+            }
+        });
+        let mut stream = session.open(Bytes::new()).await.unwrap();
+        let mut message = [7; 64];
+        for _ in 0..times {
+            stream.write_all(black_box(&message)).await.unwrap();
+            if traffic == Traffic::RoundTrips {
+                stream.read_exact(&mut message).await.unwrap();
+            }
         }
     });
 }
