@@ -100,13 +100,14 @@ impl Connection {
     /// # Errors
     /// [`StreamError`] if the sending half has ended, on either side, or the session has.
     pub fn write(&mut self, key: StreamKey, octets: &[u8]) -> Result<usize, StreamError> {
-        let taken = self.room(key)?.min(octets.len());
+        self.check_open()?;
         let place = to_usize(key.place);
-        if let Some(slot) = self.slots.get_mut(place) {
-            slot.send.queue.push_copy(octets.get(..taken).unwrap_or_default(), &mut self.send_pool);
-            if !slot.in_ready {
-                self.schedule(place);
-            }
+        let slot = self.slots.get_mut(place).filter(|slot| slot.stamp == key.stamp);
+        let Some(slot) = slot else { return Err(StreamError::Ended) };
+        let taken = slot.room(self.config.send_buffer)?.min(octets.len());
+        slot.send.queue.push_copy(octets.get(..taken).unwrap_or_default(), &mut self.send_pool);
+        if !slot.in_ready {
+            self.schedule(place);
         }
         Ok(taken)
     }
@@ -136,12 +137,7 @@ impl Connection {
         let buffer = self.config.send_buffer;
         self.check_open()?;
         let Some(slot) = self.slot_mut(key) else { return Err(StreamError::Ended) };
-        if let Some(error) = slot.write_refusal() {
-            return Err(error);
-        }
-        let room = buffer.saturating_sub(slot.send.queue.len());
-        slot.send.waiting |= room == 0;
-        Ok(room)
+        slot.room(buffer)
     }
 
     /// Octets queued on a stream and not yet emitted.
@@ -335,6 +331,12 @@ impl Connection {
             && !self.has_output();
         let credit = slot.send.credit().min(wanted);
         if is_free && credit >= wanted.min(usize::from(MAX_DATA_BYTES)) { credit } else { 0 }
+    }
+
+    /// Whether frames about streams are due, such as the CREDIT that reading makes due.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_control(&self) -> bool {
+        !self.control.is_empty()
     }
 
     /// Asks for [`Event::Writable`](super::Event::Writable) when credit comes.

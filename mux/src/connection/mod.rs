@@ -194,6 +194,18 @@ struct DueEvents {
     closed: bool,
 }
 
+impl DueEvents {
+    const fn is_any(&self) -> bool {
+        self.connected
+            || self.incoming
+            || self.openable
+            || self.datagram
+            || self.pong.is_some()
+            || self.draining.is_some()
+            || self.closed
+    }
+}
+
 /// Where the session stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
@@ -314,6 +326,9 @@ impl Connection {
 
     /// The next event, or `None` until something else happens.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if self.events.is_empty() && !self.due.is_any() {
+            return None;
+        }
         if std::mem::take(&mut self.due.connected) {
             return Some(Event::Connected);
         }
@@ -429,11 +444,13 @@ impl Connection {
     /// Frees the stream's place if nothing about it is left.
     fn free_if_over(&mut self, place: usize) {
         let Some(slot) = self.slots.get(place) else { return };
+        if !(slot.send.released && slot.recv.released) {
+            return;
+        }
         // `stingy` may name a place that is free again or another's: it is looked at within 100 ms, and does no harm.
         let is_listed = slot.in_ready || slot.in_control || slot.in_events || slot.in_opening;
         let has_ended = matches!(self.phase, Phase::Ended { .. });
-        let is_released = slot.send.released && slot.recv.released;
-        if is_listed && !has_ended || !(slot.is_over() || has_ended && is_released) {
+        if !has_ended && (is_listed || !slot.is_over()) {
             return;
         }
         let mut slot = self.slots.remove(place);

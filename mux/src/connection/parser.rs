@@ -28,8 +28,9 @@ enum State {
 pub(crate) enum Item {
     /// A DATA frame begins. Its payload follows in [`Item::Payload`].
     Data(FrameHeader),
-    /// Some of the payload of the DATA frame that began; `last` if the frame ends here.
-    Payload { octets: Bytes, last: bool },
+    /// The next `length` octets of the input are payload of the DATA frame that began, and are the caller's to take;
+    /// `last` if the frame ends there.
+    Payload { length: usize, last: bool },
     /// A whole frame of another kind.
     Frame(Frame),
     /// A frame begins that means nothing to us, and will be skipped.
@@ -44,6 +45,20 @@ impl Parser {
     /// Whether a frame has begun and not ended.
     pub(crate) fn is_inside_frame(&self) -> bool {
         !matches!(self.state, State::Header) || !self.carry.is_empty()
+    }
+
+    /// The header of the next frame, if that is DATA and lies in the input as a whole; its payload is the caller's to
+    /// take. Most frames are; [`next`](Self::next) sees to the others.
+    pub(crate) fn whole_data(&self, input: &mut Bytes) -> Result<Option<FrameHeader>, Violation> {
+        let (State::Header, true) = (self.state, self.carry.is_empty()) else { return Ok(None) };
+        let Some(octets) = input.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+        let header = FrameHeader::decode(*octets)?;
+        let is_whole = input.len() >= HEADER_BYTES + usize::from(header.length());
+        if header.kind() != FrameKind::DATA || !is_whole {
+            return Ok(None);
+        }
+        input.advance(HEADER_BYTES);
+        Ok(Some(header))
     }
 
     /// The next item, or `None` if the input is used up.
@@ -62,10 +77,10 @@ impl Parser {
                     if left > 0 && input.is_empty() {
                         return Ok(None);
                     }
-                    let octets = input.split_to(left.min(input.len()));
-                    let left = left - octets.len();
+                    let length = left.min(input.len());
+                    let left = left - length;
                     self.state = if left == 0 { State::Header } else { State::Payload { left } };
-                    return Ok(Some(Item::Payload { octets, last: left == 0 }));
+                    return Ok(Some(Item::Payload { length, last: left == 0 }));
                 }
                 State::Skip { left } => {
                     let skipped = left.min(input.len());

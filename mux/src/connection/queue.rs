@@ -215,8 +215,10 @@ impl Pool {
         }
         if let Some(tail) = &mut buffers.tail {
             tail.clear();
-            // If what was cut from it is held, it goes on behind that.
-            let _ = tail.try_reclaim(self.tail_bytes);
+            if tail.capacity() < self.tail_bytes / 2 {
+                // If what was cut from it is held, it goes on behind that.
+                let _ = tail.try_reclaim(self.tail_bytes);
+            }
         }
         self.buffers.push(buffers);
     }

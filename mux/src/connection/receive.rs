@@ -6,7 +6,7 @@ use super::{Connection, Phase, to_u64};
 use crate::{Abuse, SessionEnd, Violation};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{Frame, FrameHeader, Hello, MAX_DATA_BYTES, VersionRange};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use std::time::Instant;
 
 impl Connection {
@@ -53,16 +53,18 @@ impl Connection {
     }
 
     fn receive_frames(&mut self, input: &mut Bytes) -> Result<(), Violation> {
-        // The stream whose payload is coming; `None` if it is to be dropped.
-        while let Some(item) = self.parser.next(input)? {
-            match item {
-                Item::Data(header) => self.on_data(header)?,
-                Item::Payload { octets, last } => self.on_payload(octets, last),
-                Item::Skipped => self.on_skipped()?,
-                Item::Frame(frame) => self.on_frame(frame)?,
+        while !matches!(self.phase, Phase::Ended { .. }) {
+            if let Some(header) = self.parser.whole_data(input)? {
+                self.on_data(header)?;
+                self.on_payload(input, usize::from(header.length()), true);
+                continue;
             }
-            if matches!(self.phase, Phase::Ended { .. }) {
-                return Ok(());
+            match self.parser.next(input)? {
+                None => return Ok(()),
+                Some(Item::Data(header)) => self.on_data(header)?,
+                Some(Item::Payload { length, last }) => self.on_payload(input, length, last),
+                Some(Item::Skipped) => self.on_skipped()?,
+                Some(Item::Frame(frame)) => self.on_frame(frame)?,
             }
         }
         Ok(())
@@ -185,22 +187,24 @@ impl Connection {
         Ok(())
     }
 
-    fn on_payload(&mut self, octets: Bytes, last: bool) {
-        let DataInProgress { place: Some(place), fin } = self.data else { return };
+    /// Takes the first `length` octets of `input`, of the DATA frame that began.
+    fn on_payload(&mut self, input: &mut Bytes, length: usize, last: bool) {
+        let DataInProgress { place: Some(place), fin } = self.data else { return input.advance(length) };
         // The slot can't be freed in between: its receiving half is open until the frame ends.
-        let Some(slot) = self.slots.get_mut(place) else { return };
+        let Some(slot) = self.slots.get_mut(place) else { return input.advance(length) };
         let fin = fin && last;
         if fin {
             slot.recv.state = RecvState::Finished;
             slot.credit_due = false;
         }
-        let length = octets.len();
         if slot.recv.stopped.is_some() {
+            input.advance(length);
             self.consumed(place, length);
         } else if should_copy(slot, length) {
-            slot.recv.queue.push_copy(&octets, &mut self.recv_pool);
+            slot.recv.queue.push_copy(input.get(..length).unwrap_or_default(), &mut self.recv_pool);
+            input.advance(length);
         } else {
-            slot.recv.queue.push(octets, &mut self.recv_pool);
+            slot.recv.queue.push(input.split_to(length), &mut self.recv_pool);
         }
         if length > 0 || fin {
             self.wake_reader(place);

@@ -169,12 +169,10 @@ impl Slot {
         }
     }
 
-    /// Whether nothing is left that either side may still say or read.
+    /// Whether nothing is left that either side may still say.
     pub(crate) fn is_over(&self) -> bool {
         self.send.state == SendState::Finished
-            && self.send.released
             && self.recv.state != RecvState::Open
-            && self.recv.released
             && !self.reset_due
             && !self.stop_due
     }
@@ -186,6 +184,16 @@ impl Slot {
             SendState::Finishing => self.send.queue.is_empty() || self.send.has_worthwhile_credit(),
             SendState::Resetting(_) | SendState::Finished => false,
         }
+    }
+
+    /// How many octets may be queued for sending if `most` may be in all. 0 makes a note that somebody waits.
+    pub(crate) fn room(&mut self, most: usize) -> Result<usize, StreamError> {
+        if let Some(error) = self.write_refusal() {
+            return Err(error);
+        }
+        let room = most.saturating_sub(self.send.queue.len());
+        self.send.waiting |= room == 0;
+        Ok(room)
     }
 
     /// Why nothing can be written any more, if so.

@@ -50,18 +50,12 @@ impl Connection {
         if matches!(self.phase, Phase::Ended { .. }) {
             return None;
         }
-        [
-            self.handshake_deadline(),
-            self.partial_deadline(),
-            self.stall_deadline(),
-            self.keepalive_deadline(),
-            self.stingy_deadline(),
-            self.drain_deadline(),
-            self.opens_deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let deadline = earlier(self.handshake_deadline(), self.partial_deadline());
+        let deadline = earlier(deadline, self.stall_deadline());
+        let deadline = earlier(deadline, self.keepalive_deadline());
+        let deadline = earlier(deadline, self.stingy_deadline());
+        let deadline = earlier(deadline, self.drain_deadline());
+        earlier(deadline, self.opens_deadline())
     }
 
     /// Does what is due by `now`. Calling it early or late does no harm.
@@ -163,5 +157,13 @@ impl Connection {
             self.schedule(place);
             self.free_if_over(place);
         }
+    }
+}
+
+/// The earlier of two deadlines. Asked at every read, so it has to be cheap where most are not set.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (deadline, None) | (None, deadline) => deadline,
     }
 }
