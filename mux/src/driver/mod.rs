@@ -22,7 +22,7 @@ use crate::{Config, Role, SessionEnd};
 use bytes::Bytes;
 use input::Input;
 use shared::{SEND_ROUNDS, Shared, Turn, now};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -88,7 +88,6 @@ impl Builder {
             sleep: None,
             registered: None,
             wakes: Vec::new(),
-            has_yielded: false,
             closing: None,
         };
         (Session::new(Arc::clone(&shared)), Incoming::new(shared), driver)
@@ -109,8 +108,6 @@ pub struct Driver {
     registered: Option<Waker>,
     /// Reused from read to read.
     wakes: Vec<Waker>,
-    /// Whether tasks that have just been woken were let go first.
-    has_yielded: bool,
     closing: Option<Closing>,
 }
 
@@ -135,7 +132,6 @@ impl Future for Driver {
             this.sleep = None;
         }
         let (turn, has_more_input) = this.poll_input(task);
-        this.has_yielded = turn.lets_others_first;
         if turn.is_over {
             this.closing = Some(Closing { until: now() + LINGER, is_shut_down: false });
             this.sleep = None;
@@ -154,9 +150,9 @@ impl Future for Driver {
 impl Driver {
     /// Reads until the connection gives nothing more, or others should have a turn; says whether it is the latter.
     fn poll_input(&mut self, task: &mut Context<'_>) -> (Turn, bool) {
-        const READS: usize = 8;
         let mut has_more = false;
-        for _ in 0..READS {
+        let mut read = 0;
+        while read < INPUT_AT_ONCE {
             has_more = false;
             if self.input_is_over {
                 break;
@@ -164,6 +160,7 @@ impl Driver {
             let end = match self.input.poll(task) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(octets)) if !octets.is_empty() => {
+                    read += octets.len();
                     if let Some(turn) = self.receive(task, octets) {
                         return (turn, false);
                     }
@@ -187,10 +184,8 @@ impl Driver {
         // Why it failed, if it did, is kept in the core.
         let _ = state.core.receive(now, octets);
         state.take_wakes_into(&self.shared, &mut self.wakes);
-        let turn = self
-            .input
-            .is_drained()
-            .then(|| state.begin_turn(task.waker(), self.shared.is_unfinished(), self.has_yielded));
+        let turn =
+            self.input.is_drained().then(|| state.begin_turn(task.waker(), self.shared.is_unfinished()));
         drop(state);
         self.wakes.drain(..).for_each(Waker::wake);
         turn
@@ -198,13 +193,14 @@ impl Driver {
 
     fn begin_turn(&self, task: &Context<'_>) -> Turn {
         let is_unfinished = self.shared.is_unfinished();
-        self.shared.state().begin_turn(task.waker(), is_unfinished, self.has_yielded)
+        self.shared.state().begin_turn(task.waker(), is_unfinished)
     }
 
     /// Sends what is due, once those who were woken have added to it; says whether more is due.
-    fn poll_output(&mut self, task: &Context<'_>, turn: &Turn) -> bool {
+    fn poll_output(&mut self, task: &mut Context<'_>, turn: &Turn) -> bool {
         if turn.lets_others_first {
-            task.waker().wake_by_ref();
+            // Comes back behind all that is ready to run and all that has come in.
+            let _ = pin!(tokio::task::yield_now()).poll(task);
             return false;
         }
         let mut output = self.shared.output();
@@ -307,5 +303,7 @@ impl std::fmt::Debug for Driver {
     }
 }
 
+/// How many octets the driver reads before others get their turn: what is handed on is taken while it is in the cache.
+const INPUT_AT_ONCE: usize = 256 * 1024;
 /// How long the peer may take to close a connection after CLOSE.
 const LINGER: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@
 //! system. A task that has something to say takes `output` only if it is free: if it isn't, whoever holds it, or the
 //! driver, sends it.
 
-use super::turns::{Expected, Turns};
+use super::turns::{LastWake, Turns};
 use crate::connection::{Batch, Connection, Event, StreamKey};
 use crate::{SessionEnd, SessionStats, StreamError};
 use adit_wire_proto::CloseCode;
@@ -59,7 +59,7 @@ pub(super) struct State {
 struct StreamWakers {
     read: Option<Waker>,
     write: Option<Waker>,
-    expected: Expected,
+    last_wake: LastWake,
     /// Whether it stands in `State::blocked_writers`.
     blocked: bool,
 }
@@ -354,24 +354,9 @@ impl Shared {
 }
 
 impl State {
-    /// Notes that the task of a stream has come back.
-    pub(super) fn came_back(&mut self, key: StreamKey) {
-        if self.turns.expects_somebody() {
-            let place = place(key);
-            if let Some(wakers) = self.wakers.get_mut(place) {
-                self.turns.came_back(&mut wakers.expected);
-            }
-        }
-    }
-
-    /// Whether what a stream has just written is an answer that should go out at once.
-    pub(super) fn is_answer(&mut self, key: StreamKey) -> bool {
-        self.turns.is_answer(key, self.core.open_streams())
-    }
-
     /// Whether a task that is about to wait should send what is due.
     pub(super) fn sends_before_waiting(&self) -> bool {
-        self.turns.sends_before_waiting(self.core.open_streams()) && self.core.has_output()
+        self.turns.are_few() && self.core.has_output()
     }
 
     pub(super) fn set_read_waker(&mut self, key: StreamKey, waker: &Waker) {
@@ -388,18 +373,16 @@ impl State {
     }
 
     /// The driver looks at what is due. Whatever becomes due from here on has to wake it.
-    pub(super) fn begin_turn(&mut self, waker: &Waker, is_unfinished: bool, has_yielded: bool) -> Turn {
+    pub(super) fn begin_turn(&mut self, waker: &Waker, is_unfinished: bool) -> Turn {
         set(&mut self.driver, waker);
-        self.driver_awake = false;
         if self.is_abandoned() {
             self.core.close(CloseCode::NONE, Bytes::new());
         }
         let is_over = self.core.end().is_some();
         let is_due = self.core.has_output();
-        let lets_others_first = is_due && !has_yielded && !is_over;
-        if is_due && !lets_others_first {
-            self.turns.begin();
-        }
+        let lets_others_first = self.turns.lets_others_first(is_due && !is_over);
+        // It comes back by itself if it lets others go first.
+        self.driver_awake = lets_others_first;
         Turn {
             has_work: is_due || is_unfinished || self.has_blocked_writers(),
             lets_others_first,
@@ -460,7 +443,7 @@ impl State {
                         && let Some(waker) = wakers.read.take()
                     {
                         wakes.push(waker);
-                        self.turns.woke(key, &mut wakers.expected);
+                        self.turns.woke(&mut wakers.last_wake);
                     }
                 }
                 Event::Writable(key) => {

@@ -161,13 +161,12 @@ impl SendStream {
     ) -> Poll<Result<T, StreamError>> {
         for _ in 0..2 {
             let mut state = self.shared.state();
-            state.came_back(self.key);
             let written = write(&mut state.core, self.key)?;
             if written.is_none() {
                 state.set_write_waker(self.key, task.waker());
             }
             let is_much = state.core.unsent(self.key) >= FLUSH_AT;
-            let sends_now = is_much || state.is_answer(self.key);
+            let sends_now = state.turns.wrote(self.key) || is_much;
             let driver = if sends_now { None } else { state.driver_to_wake() };
             drop(state);
             driver.into_iter().for_each(Waker::wake);
@@ -222,19 +221,15 @@ impl ReceiveStream {
         read: impl FnOnce(&mut crate::Connection, StreamKey) -> Result<Option<T>, StreamError>,
     ) -> Poll<Result<T, StreamError>> {
         let mut state = self.shared.state();
-        state.came_back(self.key);
         let taken = read(&mut state.core, self.key)?;
-        let sends_now = match taken {
-            Some(_) => {
-                state.turns.read(self.key);
-                false
-            }
-            None => {
-                state.set_read_waker(self.key, task.waker());
-                state.sends_before_waiting()
-            }
-        };
-        let driver = if sends_now { None } else { state.driver_to_wake() };
+        let sends_now = taken.is_none() && state.sends_before_waiting();
+        if taken.is_some() {
+            state.turns.read(self.key);
+        } else {
+            state.set_read_waker(self.key, task.waker());
+        }
+        // Reading makes nothing due but CREDIT.
+        let driver = if sends_now || !state.core.has_control() { None } else { state.driver_to_wake() };
         drop(state);
         driver.into_iter().for_each(Waker::wake);
         if sends_now {

@@ -2,52 +2,43 @@
 
 use crate::connection::StreamKey;
 
-/// Who was woken by what came, and has not spoken yet.
+/// Who has something to say, as far as can be told from who was woken.
 ///
-/// Messages of many streams belong in one write call, so of those who were woken together the last one sends for all, or
-/// the driver does. A stream that is alone has nobody to wait for: it sends its answers as it writes them.
+/// Messages of many streams belong in one write call: when many are in use the driver sends, once all have had their
+/// say. While few are in use nobody has to be waited for: a task sends its answer as it writes it, and what else is due
+/// before it waits.
 #[derive(Debug)]
 pub(super) struct Turns {
-    /// Streams that were woken and whose tasks have not come back yet.
-    expected: usize,
-    /// Counts the batches of wakes, so that old expectations are told from new ones. Starts at 1.
-    round: u32,
-    /// Whether the last of them came back, and nothing was sent since.
-    is_complete: bool,
-    /// The stream that was woken last, and how many times before that in a row.
-    last: Option<(StreamKey, u32)>,
+    /// Counts the wakes of readers.
+    wakes: u32,
+    /// How many streams take turns being woken: the mean of how many wakes ago each had its last, in eighths.
+    crowd: u32,
     /// The stream that took what had come and has not written since.
     answering: Option<StreamKey>,
+    /// Counts what was written.
+    said: u32,
+    /// `said` when the driver last let others go first, and how many times in a row it did.
+    yielded: (u32, u32),
 }
 
-/// In which round a stream was woken and is expected back; 0 for none.
+/// When the reader of a stream was last woken; 0 for never.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Expected(u32);
+pub(super) struct LastWake(u32);
 
 impl Turns {
     pub(super) const fn new() -> Self {
-        Self { expected: 0, round: 1, is_complete: false, last: None, answering: None }
+        Self { wakes: 0, crowd: 8, answering: None, said: 0, yielded: (0, 0) }
     }
 
     /// Takes note that the task that reads a stream is woken.
-    pub(super) fn woke(&mut self, key: StreamKey, expected: &mut Expected) {
-        if expected.0 != self.round {
-            expected.0 = self.round;
-            self.expected += 1;
+    pub(super) fn woke(&mut self, last: &mut LastWake) {
+        const MOST: u32 = 64;
+        self.wakes = self.wakes.wrapping_add(1).max(1);
+        let ago = self.wakes.wrapping_sub(last.0);
+        if last.0 != 0 {
+            self.crowd = self.crowd - self.crowd / 8 + ago.min(MOST);
         }
-        self.is_complete = false;
-        self.last = match self.last {
-            Some((last, times)) if last == key => Some((last, times.saturating_add(1))),
-            Some(_) | None => Some((key, 0)),
-        };
-    }
-
-    /// Takes note that the task of a stream has come back.
-    pub(super) fn came_back(&mut self, expected: &mut Expected) {
-        if std::mem::take(&mut expected.0) == self.round {
-            self.expected = self.expected.saturating_sub(1);
-            self.is_complete = self.expected == 0;
-        }
+        last.0 = self.wakes;
     }
 
     /// Takes note that a stream was given what had come.
@@ -55,31 +46,68 @@ impl Turns {
         self.answering = Some(key);
     }
 
-    /// Whether somebody who was woken is yet to come back.
-    pub(super) const fn expects_somebody(&self) -> bool {
-        self.expected > 0
+    /// Takes note that a stream has written something; says whether it is an answer that should go out at once.
+    pub(super) fn wrote(&mut self, key: StreamKey) -> bool {
+        self.said = self.said.wrapping_add(1);
+        self.answering.take_if(|answering| *answering == key).is_some() && self.are_few()
     }
 
-    /// Whether what a stream now writes is its answer, and nobody else is likely to speak.
-    pub(super) fn is_answer(&mut self, key: StreamKey, open_streams: usize) -> bool {
-        self.answering.take_if(|answering| *answering == key).is_some() && self.is_alone(open_streams)
+    /// Whether few streams are in use, so that a task should send what is due before it waits.
+    pub(super) const fn are_few(&self) -> bool {
+        const FEW: u32 = 4;
+        self.crowd <= 8 * FEW
     }
 
-    /// Whether a task that is about to wait should send what is due.
-    pub(super) const fn sends_before_waiting(&self, open_streams: usize) -> bool {
-        self.is_complete || self.is_alone(open_streams)
+    /// Whether the driver should let others go first if it has something to send: once, and again as long as they have
+    /// more to say, so that small writes leave together.
+    pub(super) const fn lets_others_first(&mut self, is_due: bool) -> bool {
+        const TIMES: u32 = 4;
+        let (said, times) = self.yielded;
+        if is_due && (times == 0 || (said != self.said && times < TIMES)) {
+            self.yielded = (self.said, times + 1);
+            return true;
+        }
+        self.yielded.1 = 0;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(streams: usize, wakes: usize) -> Turns {
+        let mut turns = Turns::new();
+        let mut last = vec![LastWake::default(); streams];
+        (0..wakes).for_each(|wake| turns.woke(&mut last[wake % streams]));
+        turns
     }
 
-    /// Stops waiting for tasks that were woken: they had their turn, or all that they said goes out.
-    pub(super) fn begin(&mut self) {
-        self.expected = 0;
-        self.is_complete = false;
-        self.round = self.round.wrapping_add(1).max(1);
+    #[test]
+    fn a_crowd_is_told_by_how_streams_take_turns() {
+        assert!(after(1, 100).are_few());
+        assert!(after(3, 100).are_few());
+        assert!(!after(50, 200).are_few());
     }
 
-    /// Whether only one stream is in use, as far as can be told.
-    const fn is_alone(&self, open_streams: usize) -> bool {
-        const TIMES: u32 = 2;
-        open_streams <= 1 || matches!(self.last, Some((_, times)) if times >= TIMES)
+    #[test]
+    fn one_busy_stream_beside_a_thousand_idle_ones_is_no_crowd() {
+        let mut turns = after(1000, 5000);
+        let mut busy = LastWake::default();
+        (0..100).for_each(|_| turns.woke(&mut busy));
+        assert!(turns.are_few());
+    }
+
+    #[test]
+    fn the_driver_waits_while_others_have_more_to_say_but_not_for_long() {
+        let mut turns = Turns::new();
+        assert!(turns.lets_others_first(true));
+        assert!(!turns.lets_others_first(true), "nobody had");
+        let mut waited = 0;
+        while turns.lets_others_first(true) {
+            turns.said += 1;
+            waited += 1;
+        }
+        assert_eq!(waited, 4);
     }
 }
