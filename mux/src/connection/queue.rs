@@ -177,9 +177,12 @@ pub(crate) struct Pool {
     tail_bytes: usize,
     /// Tails that were used up, oldest first; what was cut from them may still be held. At most [`Pool::TAILS`].
     tails: VecDeque<BytesMut>,
-    /// At most [`Pool::BUFFERS`], of which the first [`Pool::CROWD`] keep their tails.
+    /// Buffers without a tail; at most [`Pool::BUFFERS`].
     #[expect(clippy::vec_box, reason = "they move between queues as they are, without being allocated anew")]
     buffers: Vec<Box<Buffers>>,
+    /// Buffers with a tail, lent first; at most [`Pool::CROWD`].
+    #[expect(clippy::vec_box, reason = "they move between queues as they are, without being allocated anew")]
+    tailed: Vec<Box<Buffers>>,
     /// How many buffers are lent.
     lent: usize,
     /// A tail of all: small pieces are cut from it while many queues hold something.
@@ -197,30 +200,41 @@ impl Pool {
 
     /// A pool of tails of `tail_bytes` each.
     pub(crate) const fn new(tail_bytes: usize) -> Self {
-        Self { tail_bytes, tails: VecDeque::new(), buffers: Vec::new(), lent: 0, shared: None }
+        Self {
+            tail_bytes,
+            tails: VecDeque::new(),
+            buffers: Vec::new(),
+            tailed: Vec::new(),
+            lent: 0,
+            shared: None,
+        }
     }
 
     fn lend(&mut self) -> Box<Buffers> {
         self.lent += 1;
-        self.buffers.pop().unwrap_or_default()
+        self.tailed.pop().or_else(|| self.buffers.pop()).unwrap_or_default()
     }
 
     fn take_back(&mut self, mut buffers: Box<Buffers>) {
         self.lent -= 1;
-        if self.buffers.len() == Self::BUFFERS || buffers.chunks.capacity() > Self::CHUNKS {
+        if buffers.chunks.capacity() > Self::CHUNKS {
             return;
         }
-        if self.buffers.len() >= Self::CROWD {
-            buffers.tail = None;
-        }
-        if let Some(tail) = &mut buffers.tail {
-            tail.clear();
-            if tail.capacity() < self.tail_bytes / 2 {
-                // If what was cut from it is held, it goes on behind that.
-                let _ = tail.try_reclaim(self.tail_bytes);
+        match &mut buffers.tail {
+            Some(tail) if self.tailed.len() < Self::CROWD => {
+                tail.clear();
+                if tail.capacity() < self.tail_bytes / 2 {
+                    // If what was cut from it is held, it goes on behind that.
+                    let _ = tail.try_reclaim(self.tail_bytes);
+                }
+                self.tailed.push(buffers);
             }
+            _ if self.buffers.len() < Self::BUFFERS => {
+                buffers.tail = None;
+                self.buffers.push(buffers);
+            }
+            _ => {}
         }
-        self.buffers.push(buffers);
     }
 
     /// Whether so few octets, the first of a queue, should be a piece of the shared tail: a thousand streams with a
@@ -307,7 +321,7 @@ mod tests {
             assert_eq!(queue.read(&mut out, &mut pool), 14);
             assert_eq!(&out, b"first and more");
         }
-        assert_eq!((pool.lent, pool.buffers.len()), (0, 100));
+        assert_eq!((pool.lent, pool.buffers.len() + pool.tailed.len()), (0, 100));
     }
 
     #[test]
