@@ -1,6 +1,7 @@
 //! The agent's command line.
 
 use super::local::Local;
+use super::terms::Terms;
 use clap::{Args, Parser, Subcommand};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -19,6 +20,9 @@ pub struct Config {
     /// How to speak to the local service.
     #[command(flatten)]
     pub local: Local,
+    /// On what terms the tunnel is asked for.
+    #[command(flatten)]
+    pub terms: Terms,
 }
 
 /// The gateway and how the agent proves who it is.

@@ -11,7 +11,7 @@ use crate::{ALPN, BoxError, provider, random};
 use adit_errors::{Code, Envelope, Refusal};
 use adit_mux::{Builder, Incoming, Role, Session, Stream};
 use adit_wire_proto::agent::Options;
-use adit_wire_proto::control::{Notice, Offer, Registered, Settings};
+use adit_wire_proto::control::{Notice, Offer, Registered, Request, Settings, TunnelStatus};
 use adit_wire_proto::credential::{ChannelBinding, Credential};
 use adit_wire_proto::drive::{AgentControl, AgentEvent, ConnectError, RequestError};
 use adit_wire_proto::{CloseCode, StreamHead};
@@ -192,8 +192,15 @@ async fn begin(
 ) -> Result<(Shift, Renewal), End> {
     let (mut control, settings) = hello(secret, binding, &session).await?;
     report(Event::Connected { session: settings.session });
-    let registered = control.register(tunnel::wanted(&config.tunnel)).await?;
+    let registered = control.register(tunnel::wanted(config)).await?;
+    if config.terms.pause {
+        let (registration, status) = (registered.registration, TunnelStatus::PAUSED);
+        control.request(Request::SetStatus { registration, status }).await?;
+    }
     let vault = vault(config, &mut control, &registered, report).await?;
+    if let Some(token) = tunnel::token(&registered) {
+        report(token);
+    }
     report(tunnel::serving(config, &registered));
     let server = Server::new(
         config.tunnel.upstream().clone(),

@@ -6,6 +6,8 @@ mod link;
 mod local;
 mod report;
 mod serve;
+mod share;
+mod terms;
 mod tunnel;
 mod vault;
 
@@ -13,7 +15,8 @@ pub use config::{Config, Link, Tunnel, Upstream};
 pub use link::Secret;
 pub(crate) use link::{dial, exporter};
 pub use local::{Local, ProxyProtocol};
-pub use report::Event;
+pub use report::{Event, Secret as ShownSecret};
+pub use terms::Terms;
 pub use vault::certificate_path;
 
 use crate::random;
@@ -33,7 +36,7 @@ pub async fn run(
     stop: CancellationToken,
     report: impl Fn(Event) + Send + Sync + 'static,
 ) -> bool {
-    let report: link::Report = Arc::new(report);
+    let report: link::Report = Arc::new(share::when_serving(&config, report));
     let mut backoff = Backoff::default();
     loop {
         let end = link::run(&config, &secret, &stop, &report).await;

@@ -31,6 +31,21 @@ pub enum Event {
         /// Fences every older registration of the name.
         generation: u64,
     },
+    /// What visitors of this tunnel present, as `X-Adit-Authorization: Bearer …`: shown once, when it is made.
+    VisitorToken {
+        /// The token.
+        token: Secret,
+    },
+    /// A share was made: shown once.
+    Shared {
+        /// The link for whoever is to visit.
+        link: Secret,
+    },
+    /// The share that was asked for could not be made; the tunnel is public all the same.
+    NotShared {
+        /// Why not.
+        reason: String,
+    },
     /// A certificate for the agent's own key arrived.
     CertificateIssued {
         /// The names that it is for.
@@ -54,6 +69,17 @@ pub enum Event {
         /// What to do about it.
         next_action: String,
     },
+}
+
+/// Text that is shown to whoever started the agent, and to no log.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
 }
 
 /// How events are written.
@@ -101,6 +127,11 @@ fn human(event: &Event) -> String {
             let addresses = addresses.join("\n  ");
             format!("{name} is public at\n  {addresses}\ntry:\n  {}", r#try)
         }
+        Event::VisitorToken { token } => {
+            format!("visitors present, shown this once:\n  X-Adit-Authorization: Bearer {}", token.0)
+        }
+        Event::Shared { link } => format!("a share, shown this once:\n  {}", link.0),
+        Event::NotShared { reason } => format!("no share was made: {reason}"),
         Event::CertificateIssued { names } => format!("certificate issued for {}", names.join(", ")),
         Event::Draining => "the gateway drains this session; connecting again".to_owned(),
         Event::Reconnecting { after_ms, reason } => format!("{reason}; connecting again in {after_ms} ms"),

@@ -1,13 +1,25 @@
 //! The agent's registration: what it asks for, and what it tells about the answer.
 
 use super::config::{Config, Tunnel};
-use super::report::Event;
+use super::report::{Event, Secret};
 use adit_naming::{Endpoint, Service};
 use adit_wire_proto::Protocol;
 use adit_wire_proto::control::{Claim, Register, Registered, TlsMode};
 
 /// Asks for the tunnel of the command line.
-pub(super) fn wanted(tunnel: &Tunnel) -> Register {
+pub(super) fn wanted(config: &Config) -> Register {
+    let mut register = kind(&config.tunnel);
+    config.terms.apply(&mut register);
+    register
+}
+
+/// What visitors of an authenticated tunnel present, if it has just been made: it is shown this once.
+pub(super) fn token(registered: &Registered) -> Option<Event> {
+    let token = registered.visitor_token.as_ref()?;
+    Some(Event::VisitorToken { token: Secret(token.reveal().to_owned()) })
+}
+
+fn kind(tunnel: &Tunnel) -> Register {
     let claim = tunnel.name().map_or(Claim::Assigned, |name| Claim::Name(name.to_owned()));
     match tunnel {
         Tunnel::Http { .. } => Register::new(Protocol::HTTP, claim),

@@ -38,6 +38,11 @@ async fn run(flags: Flags) -> Result<(), adit_examples::BoxError> {
             "\nthe connect secret, shown this once; give it to the agent:\n\n  export ADIT_SECRET={secret}\n"
         );
     }
+    if let Some(token) = gateway.fresh_admin_token() {
+        println!(
+            "the owner's token for the admin API, shown this once:\n\n  export ADIT_ADMIN_TOKEN={token}\n"
+        );
+    }
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

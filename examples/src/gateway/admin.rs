@@ -1,5 +1,7 @@
-//! Liveness and readiness for whoever runs the gateway.
+//! Liveness and readiness for whoever runs the gateway, and the owner's API.
 
+use super::api::{Api, Reply};
+use adit_errors::idempotency::Buffered;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -7,22 +9,24 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Answers `/health` (the process works) and `/ready` (it takes new visitors: 503 once `draining` is cancelled).
-pub(super) async fn serve(listener: TcpListener, draining: CancellationToken) {
+/// Answers `/health` (the process works) and `/ready` (it takes new visitors: 503 once `draining` is cancelled); all else
+/// is the API's.
+pub(super) async fn serve(listener: TcpListener, api: Arc<Api>, draining: CancellationToken) {
     loop {
         let Ok((socket, _)) = listener.accept().await else {
             tokio::time::sleep(super::ACCEPT_PAUSE).await;
             continue;
         };
-        let draining = draining.clone();
+        let (api, draining) = (Arc::clone(&api), draining.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let reply = answer(&request, draining.is_cancelled());
-                async move { Ok::<_, Infallible>(reply) }
+                let (api, is_draining) = (Arc::clone(&api), draining.is_cancelled());
+                async move { Ok::<_, Infallible>(answer(&api, request, is_draining).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -35,16 +39,16 @@ pub(super) async fn serve(listener: TcpListener, draining: CancellationToken) {
     }
 }
 
-fn answer(request: &Request<Incoming>, draining: bool) -> Response<Full<Bytes>> {
+async fn answer(api: &Arc<Api>, request: Request<Incoming>, is_draining: bool) -> Reply {
     let (status, text) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/health") => (StatusCode::OK, "ok\n"),
-        (&Method::GET | &Method::HEAD, "/ready") if draining => {
+        (&Method::GET | &Method::HEAD, "/ready") if is_draining => {
             (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
         }
         (&Method::GET | &Method::HEAD, "/ready") => (StatusCode::OK, "ready\n"),
-        _ => (StatusCode::NOT_FOUND, "GET /health or /ready\n"),
+        _ => return api.answer(request).await,
     };
-    let mut reply = Response::new(Full::from(text));
+    let mut reply = Response::new(Buffered::untouched(Full::<Bytes>::from(text)));
     *reply.status_mut() = status;
     reply
 }

@@ -3,17 +3,17 @@
 use super::hub::Hub;
 use super::issuer::Issuer;
 use super::registrar::{Applicant, Grant, Registrar};
+use super::tokens::{Presented, Tokens};
 use crate::io::Io;
 use crate::udp::Flows;
 use crate::{ALPN, BoxError, random};
 use adit_errors::{Code, Refusal};
 use adit_mux::{Builder, Incoming, Role, Session, Stream};
-use adit_naming::ownership::OwnerId;
 use adit_wire_proto::control::{
     Answer, CertificateChain, CommandError, ControlError, Drain, Notice, RegistrationId, Request,
     RequestNumber, Settings,
 };
-use adit_wire_proto::credential::{ChannelBinding, StoredCredential, failure_delay};
+use adit_wire_proto::credential::{ChannelBinding, CredentialId, failure_delay};
 use adit_wire_proto::drive::{DriveError, GatewayControl};
 use adit_wire_proto::gateway::{Event, Options};
 use adit_wire_proto::{CloseCode, Protocol, StreamHead};
@@ -27,12 +27,16 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 /// From being accepted until the credential was checked (W-17).
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long an agent may take to read what was said last.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// How long visits may go on whose agent's credential was revoked: streams end within five seconds.
+const REVOKED_LINGER: Duration = Duration::from_secs(2);
 
 /// Notices that wait for one agent; more are dropped, and the session's own timers find out why it doesn't read.
 const MAX_WAITING_NOTICES: usize = 64;
@@ -43,11 +47,11 @@ const MAX_REMEMBERED_FAILURES: usize = 10_000;
 /// What agents are let in with, and what they are told.
 pub(super) struct Gatekeeper {
     pub(super) hub: Arc<Hub>,
-    pub(super) registrar: Registrar,
+    pub(super) registrar: Arc<Registrar>,
     pub(super) issuer: Issuer,
     /// None where agents come by plain TCP.
     pub(super) acceptor: Option<TlsAcceptor>,
-    pub(super) credential: StoredCredential,
+    pub(super) tokens: Arc<Tokens>,
     /// Failed proofs by address; at most [`MAX_REMEMBERED_FAILURES`].
     pub(super) failures: Mutex<HashMap<IpAddr, u32>>,
     /// How long agents may finish what is open when the gateway stops.
@@ -68,9 +72,7 @@ impl Gatekeeper {
         tokio::spawn(driver);
         let mut patience = LINGER;
         let served = match timeout(HANDSHAKE_DEADLINE, control_stream(&mut incoming)).await {
-            Ok(Ok(stream)) => {
-                self.admit(stream, binding, &session, incoming, address.ip(), &mut patience).await
-            }
+            Ok(Ok(stream)) => self.admit(stream, binding, &session, incoming, address, &mut patience).await,
             Ok(Err(end)) => Err(end),
             Err(_) => Err(End::new(CloseCode::TIMEOUT, "no control stream in time")),
         };
@@ -104,31 +106,40 @@ impl Gatekeeper {
         binding: ChannelBinding,
         session: &Session,
         incoming: Incoming,
-        address: IpAddr,
+        address: SocketAddr,
         patience: &mut Duration,
     ) -> Result<(), End> {
         let mut control = GatewayControl::accept(stream, Options::new(binding, random::octets()));
         let offer = control.hello().await?;
         // An unknown id and a wrong secret take the same path (W-18): nothing is compared against no candidates.
-        let known = offer.credential == Some(self.credential.id());
-        let candidates = if known { self.credential.candidates(SystemTime::now()) } else { [None, None] };
-        let Ok(authorised) = control.check(candidates) else {
-            tokio::time::sleep(failure_delay(self.count_failure(address))).await;
+        let known = offer.credential.and_then(|id| self.tokens.find(id));
+        let candidates =
+            known.as_ref().map_or([None, None], |token| token.stored.candidates(SystemTime::now()));
+        let (Ok(authorised), Some(Presented { stored, revoked })) = (control.check(candidates), &known)
+        else {
+            tokio::time::sleep(failure_delay(self.count_failure(address.ip()))).await;
             let refusal = Refusal::new(Code::AUTH_FAILED, "the connect secret was not accepted");
             control.refuse(refusal.with_request_id(random::request_id())).await?;
             return Err(End::new(CloseCode::AUTH_FAILED, "the credential was not accepted"));
         };
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&address.ip());
         let mut settings = Settings::new(format!("{:016x}", random::number()));
         settings.zones = vec![self.hub.zone.as_str().to_owned()];
         tracing::info!(session = %settings.session, software = ?offer.software, "an agent is connected");
         control.welcome(&authorised, settings).await?;
         let (notices, waiting) = mpsc::channel(MAX_WAITING_NOTICES);
-        let owner = OwnerId::from_u128(u128::from(self.credential.id().nonce()));
         let flows = Flows::of(session.clone());
-        let mut desk =
-            Desk { keeper: self, owner, session, flows, notices, grants: HashMap::new(), patience: LINGER };
-        let served = desk.serve(control, incoming, waiting).await;
+        let mut desk = Desk {
+            keeper: self,
+            credential: stored.id(),
+            address,
+            session,
+            flows,
+            notices,
+            grants: HashMap::new(),
+            patience: LINGER,
+        };
+        let served = desk.serve(control, incoming, waiting, revoked).await;
         desk.close();
         *patience = desk.patience;
         served
@@ -205,7 +216,8 @@ impl From<CommandError> for End {
 /// Where one agent's requests are answered.
 struct Desk<'a> {
     keeper: &'a Gatekeeper,
-    owner: OwnerId,
+    credential: CredentialId,
+    address: SocketAddr,
     session: &'a Session,
     flows: Flows,
     notices: mpsc::Sender<Notice>,
@@ -221,6 +233,7 @@ impl Desk<'_> {
         mut control: GatewayControl<Stream>,
         mut incoming: Incoming,
         mut waiting: mpsc::Receiver<Notice>,
+        revoked: &CancellationToken,
     ) -> Result<(), End> {
         let draining = self.keeper.hub.draining.clone();
         let mut is_draining = false;
@@ -245,6 +258,13 @@ impl Desk<'_> {
                         return Err(End::new(end.close_code(), end.to_string()));
                     }
                 },
+                () = revoked.cancelled() => {
+                    let refusal = Refusal::new(Code::AUTH_FAILED, "the credential was revoked");
+                    control.notify(Notice::Terminate { reason: refusal.with_request_id(random::request_id()) })?;
+                    self.close();
+                    self.patience = REVOKED_LINGER;
+                    return Err(End::new(CloseCode::AUTH_FAILED, "the credential was revoked"));
+                }
                 () = draining.cancelled(), if !is_draining => {
                     is_draining = true;
                     self.patience = self.keeper.drain;
@@ -277,7 +297,8 @@ impl Desk<'_> {
         match request {
             Request::Register(wanted) => {
                 let applicant = Applicant {
-                    owner: self.owner,
+                    credential: self.credential,
+                    address: self.address,
                     session: self.session,
                     flows: &self.flows,
                     notices: &self.notices,
@@ -313,7 +334,7 @@ impl Desk<'_> {
         let grant = self.granted(registration)?;
         let host = self.keeper.hub.zone.host_of(grant.name.borrowed());
         let issued = self.keeper.issuer.sign(grant.tunnel, &host, csr).await?;
-        self.keeper.registrar.certified(grant, self.owner, issued.not_after)?;
+        self.keeper.registrar.certified(grant, issued.not_after)?;
         let life = issued.not_after.duration_since(SystemTime::now()).unwrap_or_default();
         let chain = issued.chain.iter().map(|der| Bytes::copy_from_slice(der)).collect();
         Ok(CertificateChain::new(registration, chain, life, life / 3 * 2))

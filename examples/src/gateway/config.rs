@@ -1,5 +1,7 @@
 //! The gateway's settings: defaults, then a TOML file, then flags.
 
+use super::WakeHook;
+use adit_router::{Cents, WakeLimits};
 use adit_tls_modes::SourceNetwork;
 use clap::Parser;
 use serde::Deserialize;
@@ -65,6 +67,16 @@ pub struct Flags {
     #[arg(long)]
     #[serde(default)]
     pub plain_agents: bool,
+    /// What registering a tunnel costs its credential, in cents. [default: 0]
+    #[arg(long)]
+    pub tunnel_cents: Option<u64>,
+    /// Run in a shell to start the machine behind a tunnel, whose name is in ADIT_TUNNEL; only for tunnels that wake
+    /// on HTTP.
+    #[arg(long)]
+    pub wake_command: Option<String>,
+    /// After how many seconds without a visit a tunnel is shown as idle. [default: 300]
+    #[arg(long)]
+    pub idle_seconds: Option<u64>,
     /// Logs as JSON.
     #[arg(long)]
     #[serde(default)]
@@ -105,6 +117,14 @@ pub struct Config {
     pub drain: Duration,
     /// Whether agents come by plain TCP, which only tests on the loopback interface want.
     pub plain_agents: bool,
+    /// What registering a tunnel costs.
+    pub tunnel_price: Cents,
+    /// How a machine is woken.
+    pub wake: Option<WakeHook>,
+    /// How many visitors wait for that, and how long.
+    pub wake_limits: WakeLimits,
+    /// When a tunnel is idle.
+    pub idle_after: Duration,
 }
 
 impl Default for Config {
@@ -126,6 +146,10 @@ impl Default for Config {
             answer_deadline: Duration::from_secs(10),
             drain: Duration::from_secs(30),
             plain_agents: false,
+            tunnel_price: Cents::ZERO,
+            wake: None,
+            wake_limits: WakeLimits::new(),
+            idle_after: Duration::from_secs(300),
         }
     }
 }
@@ -178,6 +202,13 @@ impl Flags {
             answer_deadline: default.answer_deadline,
             drain: self.drain_seconds.or(file.drain_seconds).map_or(default.drain, Duration::from_secs),
             plain_agents: self.plain_agents || file.plain_agents,
+            tunnel_price: self.tunnel_cents.or(file.tunnel_cents).map_or(default.tunnel_price, Cents::new),
+            wake: self.wake_command.or(file.wake_command).map(WakeHook::command),
+            wake_limits: default.wake_limits,
+            idle_after: self
+                .idle_seconds
+                .or(file.idle_seconds)
+                .map_or(default.idle_after, Duration::from_secs),
         })
     }
 }

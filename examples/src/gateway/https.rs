@@ -1,12 +1,14 @@
 //! The HTTPS port: who ends TLS is decided by the ClientHello, then it is ended here or passed through.
 
 use super::arrival::Arrival;
-use super::http;
-use super::hub::Hub;
+use super::hub::{Facts, Hub};
+use super::leased::Leased;
 use super::proxy::{Edge, Visitor};
+use super::{http, life, tcp};
 use crate::BoxError;
 use adit_mux::{RelayOptions, Stream, relay};
 use adit_naming::{Destination, Host, HostSource};
+use adit_router::{Traffic, Visit};
 use adit_tls_modes::{
     AlertDescription, ClientHello, Domain, Ja4Transport, KeyShare, Mode, ModePolicy, NameStanding,
     ResumptionScope, ServerName, SniffError, SniffLimits, Sniffed, choose_mode, refuse,
@@ -91,7 +93,7 @@ pub(super) fn standing(hub: &Hub, name: &ServerName) -> NameStanding {
 }
 
 async fn pass_through(
-    hub: &Hub,
+    hub: &Arc<Hub>,
     name: &ServerName,
     hello: &ClientHello,
     visitor: Arrival,
@@ -100,6 +102,17 @@ async fn pass_through(
     let Arrival { io, address, local } = visitor;
     let alpn = hello.alpn().iter().next().unwrap_or_default();
     let alpn = Bytes::copy_from_slice(alpn);
+    let Some(tunnel) = hub.find(&host) else {
+        end(io, Some(AlertDescription::UNRECOGNIZED_NAME)).await;
+        return Err("the tunnel has just gone".into());
+    };
+    let pass = match tcp::pass_of(Facts::decide(&tunnel, &Visit::connection(address.ip()))) {
+        Ok(pass) => pass,
+        Err(refusal) => {
+            end(io, Some(AlertDescription::HANDSHAKE_FAILURE)).await;
+            return Err(refusal.into());
+        }
+    };
     let opened = hub.open(
         |hub| hub.find(&host),
         |head| {
@@ -117,6 +130,10 @@ async fn pass_through(
                 return Err("the agent has no answer for a visitor".into());
             };
             socket.write_all(&first).await?;
+            let facts = tunnel.facts();
+            let ended = life::ended(Arc::clone(hub), &tunnel, pass);
+            let in_use = facts.life.use_for(Traffic::Other);
+            let socket = Leased::new(socket, ended, facts.policy.byte_budget().cloned(), in_use);
             let report = relay(stream, socket, RelayOptions::default()).await;
             tracing::debug!(?report, "a passed-through connection ended");
             drop(work);

@@ -1,11 +1,16 @@
 //! What all tasks of the gateway share: the zone, the routes, and how a stream to an agent is opened.
 
 use super::arrival::Proxies;
+use super::life::Life;
+use super::receivers::Receivers;
+use super::{WEBHOOKS, moment};
 use crate::udp::Flows;
 use adit_errors::{Code, Refusal};
 use adit_mux::{Session, Stream};
 use adit_naming::{Host, TunnelName, Zone, Zones};
-use adit_router::{Dispatch, InFlight, Record, RouteKey, RouteTable, Tunnel};
+use adit_router::{
+    Decision, Dispatch, InFlight, Policy, Presence, Record, RouteKey, RouteTable, Tunnel, Visit,
+};
 use adit_tls_modes::{Edge, SniffRoom};
 use adit_wire_proto::control::{Generation, Notice, RegistrationId};
 use adit_wire_proto::{Protocol, StreamHead, StreamHeadBuilder};
@@ -33,12 +38,33 @@ pub(super) struct Link {
 }
 
 /// What the gateway keeps with each tunnel.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Facts {
     /// What its streams carry.
     pub(super) protocol: Protocol,
     /// Its life so far.
     pub(super) record: Arc<Record>,
+    /// On what terms visitors get in.
+    pub(super) policy: Arc<Policy>,
+    /// What all versions of its entry share.
+    pub(super) life: Arc<Life>,
+}
+
+impl std::fmt::Debug for Facts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Facts").field("protocol", &self.protocol).finish_non_exhaustive()
+    }
+}
+
+impl Facts {
+    /// Decides about a visit to the tunnel with these facts.
+    pub(super) fn decide(tunnel: &Tunnel<Link, Self>, visit: &Visit<'_>) -> Decision {
+        let Self { policy, record, .. } = tunnel.facts();
+        // A machine that HTTP may wake sleeps when its agent is away.
+        let is_asleep = tunnel.agents().is_empty() && policy.wakes_on_http();
+        let presence = if is_asleep { Presence::Asleep } else { Presence::Awake };
+        policy.decide(record, presence, visit, moment())
+    }
 }
 
 /// A piece of work on an agent, counted as its load for as long as it lives.
@@ -62,6 +88,8 @@ pub(super) struct Hub {
     pub(super) hellos: SniffRoom,
     /// How long an agent may take to say its first word to a visitor whose TLS is passed through (T-55).
     pub(super) answer_deadline: Duration,
+    /// Where third parties post webhooks.
+    pub(super) receivers: Arc<Receivers>,
     /// Cancelled once the gateway is asked to stop.
     pub(super) draining: CancellationToken,
     /// Visits and agents' sessions under way.
@@ -84,6 +112,12 @@ impl Hub {
     pub(super) fn find(&self, host: &Host) -> Option<Arc<Tunnel<Link, Facts>>> {
         // This gateway makes no keys, so there is none to open.
         self.routes.find(RouteKey::of(self.zones.classify(host), |_| None)?)
+    }
+
+    /// Whether `host` is the one at which webhooks are received.
+    pub(super) fn is_for_webhooks(&self, host: &Host) -> bool {
+        let name = host.domain().and_then(|domain| domain.strip_suffix(self.zone.as_str()));
+        name.and_then(|name| name.strip_suffix('.')) == Some(WEBHOOKS)
     }
 
     /// Where visitors reach a tunnel, the best address first.

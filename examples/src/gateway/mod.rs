@@ -7,6 +7,7 @@
 
 mod admin;
 mod agents;
+mod api;
 mod arrival;
 mod config;
 mod edge;
@@ -14,27 +15,37 @@ mod http;
 mod https;
 mod hub;
 mod issuer;
+mod leased;
+mod life;
 mod proxy;
 mod quic;
+mod receivers;
 mod registrar;
 mod reply;
 mod state;
 mod tcp;
+mod terms;
+mod tokens;
+mod visit;
 
 pub use config::{Config, Flags};
+pub use life::WakeHook;
 
 use crate::{ALPN, BoxError, provider, random};
+use adit_naming::ownership::OwnerId;
 use adit_naming::{Zone, Zones};
-use adit_router::RouteTable;
+use adit_router::{Moment, RouteTable};
 use adit_tls_modes::{
     Issuance, KeyGenerator, LocalCa, PrivateKey, RoomLimits, ServerCertificate, ServerName, SniffRoom,
     TrustedSources,
 };
 use adit_wire_proto::credential::StoredCredential;
 use agents::Gatekeeper;
+use api::Api;
 use edge::Certificates;
 use hub::{Hub, Public};
 use issuer::Issuer;
+use receivers::Receivers;
 use registrar::Registrar;
 use rustls::ServerConfig;
 use state::State;
@@ -42,7 +53,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+use tokens::Tokens;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
@@ -51,6 +63,30 @@ use tokio_util::task::TaskTracker;
 
 /// How long a listener rests when the system has no socket left to give (F-16).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Now, by both clocks.
+fn moment() -> Moment {
+    Moment::new(Instant::now(), SystemTime::now())
+}
+
+/// Seconds since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Ends times to live and graces, until the gateway drains.
+async fn tick(hub: Arc<Hub>, registrar: Arc<Registrar>) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = every.tick() => registrar.tick(),
+            () = hub.draining.cancelled() => return,
+        }
+    }
+}
+
+/// The label below the zone at which third parties post webhooks; no tunnel can have it.
+const WEBHOOKS: &str = "webhooks";
 
 /// A running gateway.
 pub struct Gateway {
@@ -63,6 +99,7 @@ pub struct Gateway {
     server_name: String,
     anchor_pem: String,
     fresh_secret: Option<String>,
+    fresh_admin_token: Option<String>,
 }
 
 /// Where the listeners are.
@@ -93,6 +130,8 @@ impl Gateway {
             config.certificates.clone(),
             &config.client_ca,
         )?);
+        let webhooks = format!("http://{WEBHOOKS}.{}:{}", config.zone, addresses.http.port());
+        let receivers = Arc::new(Receivers::new(webhooks)?);
         let hub = Arc::new(Hub {
             zones: Zones::new([zone.clone()])?,
             zone,
@@ -106,23 +145,27 @@ impl Gateway {
             proxies: (!config.proxy_from.is_empty()).then(|| TrustedSources::new(config.proxy_from.clone())),
             hellos: SniffRoom::new(RoomLimits::new()),
             answer_deadline: config.answer_deadline,
+            receivers: Arc::clone(&receivers),
             draining: CancellationToken::new(),
             visits: TaskTracker::new(),
         });
-        let (first, last) = config.tcp_ports;
+        let owner = OwnerId::from_u128(u128::from(state.credential.id().nonce()));
+        let tokens = Arc::new(Tokens::new(state.credential, config.tunnel_price));
+        let registrar = Registrar::new(Arc::clone(&hub), Arc::clone(&tokens), owner, config.clone());
         let keeper = Arc::new(Gatekeeper {
             hub: Arc::clone(&hub),
-            registrar: Registrar::new(Arc::clone(&hub), config.tcp_address, first..=last),
+            registrar: Arc::new(registrar),
             issuer: Issuer::new(Arc::clone(&authority)),
             acceptor: acceptor(&config, &authority, &server_name)?,
-            credential: state.credential,
+            tokens: Arc::clone(&tokens),
             failures: Mutex::new(HashMap::new()),
             drain: config.drain,
         });
-        let admin = listeners.serve(&hub, &keeper);
+        let api = Api::new(Arc::clone(&keeper.registrar), tokens, receivers, state.admin);
+        let admin = listeners.serve(&hub, &keeper, Arc::new(api));
+        tokio::spawn(tick(Arc::clone(&hub), Arc::clone(&keeper.registrar)));
         let renewal = tokio::spawn(Arc::clone(&certificates).keep_fresh(Arc::clone(&hub))).abort_handle();
         let anchor_pem = authority.certificate_pem();
-        let fresh_secret = state.fresh_secret;
         Ok(Self {
             hub,
             config,
@@ -132,13 +175,19 @@ impl Gateway {
             renewal,
             server_name,
             anchor_pem,
-            fresh_secret,
+            fresh_secret: state.fresh_secret,
+            fresh_admin_token: state.fresh_admin_token,
         })
     }
 
     /// The connect secret, if this was the first start: it is shown this once.
     pub fn fresh_secret(&self) -> Option<&str> {
         self.fresh_secret.as_deref()
+    }
+
+    /// The owner's token for the admin API, if this was the first start: it is shown this once.
+    pub fn fresh_admin_token(&self) -> Option<&str> {
+        self.fresh_admin_token.as_deref()
     }
 
     /// The domain under which tunnels get their hosts.
@@ -181,7 +230,7 @@ impl Gateway {
         self.addresses.quic
     }
 
-    /// Where `/health` and `/ready` are answered.
+    /// Where `/health`, `/ready` and the admin API are answered.
     pub const fn admin_address(&self) -> SocketAddr {
         self.addresses.admin
     }
@@ -242,7 +291,7 @@ impl Listeners {
     }
 
     /// Starts serving; what comes back ends the last of it.
-    fn serve(self, hub: &Arc<Hub>, keeper: &Arc<Gatekeeper>) -> AbortHandle {
+    fn serve(self, hub: &Arc<Hub>, keeper: &Arc<Gatekeeper>, api: Arc<Api>) -> AbortHandle {
         let keeper = Arc::clone(keeper);
         let agents = move |_, socket, address| Arc::clone(&keeper).serve(socket, address);
         tokio::spawn(take_visits(Arc::clone(hub), self.agents, agents));
@@ -253,7 +302,7 @@ impl Listeners {
             let serving = quic::serve(Arc::clone(hub), socket);
             tokio::spawn(async move { draining.run_until_cancelled(serving).await });
         }
-        tokio::spawn(admin::serve(self.admin, hub.draining.clone())).abort_handle()
+        tokio::spawn(admin::serve(self.admin, api, hub.draining.clone())).abort_handle()
     }
 }
 
@@ -336,7 +385,7 @@ pub(crate) struct Identity {
 
 /// Opens `folder`, or fills it, as a gateway does, with a certificate for `server_name`.
 pub(crate) fn identity(folder: &Path, server_name: &str) -> Result<Identity, BoxError> {
-    let State { authority, credential, fresh_secret } = State::open(folder)?;
+    let State { authority, credential, fresh_secret, .. } = State::open(folder)?;
     Ok(Identity { acceptor: agent_acceptor(&authority, server_name)?, credential, fresh_secret })
 }
 

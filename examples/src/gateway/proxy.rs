@@ -1,13 +1,17 @@
 //! One HTTP exchange: from a visitor's request to an agent's answer, bodies streamed both ways.
 
 use super::hub::{Hub, Work};
+use super::leased::Leased;
+use super::life;
 use super::reply::{self, Answer, Guarded};
+use super::visit::{self, Admission, Refused, Sent};
 use crate::random;
 use adit_errors::{Code, Format, Refusal, RequestId, Style};
 use adit_mux::Stream;
 use adit_naming::Host;
 use adit_router::{
-    Admitted, CookieScope, Reaction, RequestGate, Visitor as Forwarded, prepare_request, prepare_response,
+    Admitted, CookieScope, Reaction, RequestGate, Traffic, Visitor as Forwarded, prepare_request,
+    prepare_response,
 };
 use adit_wire_proto::{StreamHeadBuilder, TlsFacts};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
@@ -63,31 +67,47 @@ pub(super) async fn answer(hub: Arc<Hub>, visitor: Visitor, request: Request<Inc
     };
     match forward(&hub, &visitor, &admitted, request, &id).await {
         Ok(response) => response,
-        Err(refusal) => {
-            tracing::debug!(code = %refusal.code(), request = %id, "refused a visitor");
-            reply::refuse(refusal, &id, &style)
+        Err(refused) => {
+            tracing::debug!(code = %refused.refusal.code(), request = %id, "refused a visitor");
+            let mut response = reply::refuse(refused.refusal, &id, &style);
+            response.headers_mut().extend(refused.field);
+            response
         }
     }
 }
 
 async fn forward(
-    hub: &Hub,
+    hub: &Arc<Hub>,
     visitor: &Visitor,
     admitted: &Admitted,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     id: &RequestId,
-) -> Result<Response<Answer>, Refusal> {
+) -> Result<Response<Answer>, Refused> {
     let host = &admitted.host;
+    if hub.is_for_webhooks(host) {
+        return Ok(visit::receive_webhook(&hub.receivers, request).await?);
+    }
+    let tunnel = hub.find(host).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+    let (facts, is_tls) = (tunnel.facts(), visitor.tls.is_some());
+    let (forward, mut request) = match visit::admit(&tunnel, visitor.address.ip(), is_tls, request).await? {
+        Admission::Forward(forward, request) => (forward, *request),
+        Admission::Enter(entrance) => return Ok(reply::enter(&entrance)),
+    };
+    let ended = life::ended(Arc::clone(hub), &tunnel, *forward.pass());
     let (stream, work) = hub.open(|hub| hub.find(host), |head| describe(head, visitor, host, id)).await?;
     let forwarded = Forwarded::new(visitor.address, host, visitor.tls.is_some(), visitor.local.port());
     let held = prepare_request(request.headers_mut(), &forwarded, |protocol| {
         protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
     });
+    facts.policy.prepare_request(&forward, request.headers_mut());
     let upgrading = held.upgrade.is_some();
     let theirs = upgrading.then(|| hyper::upgrade::on(&mut request));
+    let in_use = facts.life.use_for(Traffic::Http);
+    let stream = Leased::new(stream, ended, facts.policy.byte_budget().cloned(), in_use);
     let mut response = send(stream, work, to_http1(request, host, id)?).await?;
     let scope = CookieScope::OwnHost(host.domain().unwrap_or_default());
     prepare_response(&mut response, scope).map_err(|error| Refusal::from(&error))?;
+    facts.policy.prepare_response(response.headers_mut());
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(theirs)) = (response.status(), theirs) {
         let ours = hyper::upgrade::on(&mut response);
         tokio::spawn(splice(theirs, ours));
@@ -96,7 +116,11 @@ async fn forward(
 }
 
 /// Sends `request` on a stream of its own, and returns the head of the answer.
-async fn send(stream: Stream, work: Work, request: Request<Incoming>) -> Result<Response<Guarded>, Refusal> {
+async fn send(
+    stream: Leased<Stream>,
+    work: Work,
+    request: Request<Sent>,
+) -> Result<Response<Guarded>, Refusal> {
     let (mut sender, connection) = http1::Builder::new()
         .handshake(TokioIo::new(stream))
         .await
@@ -115,11 +139,7 @@ async fn send(stream: Stream, work: Work, request: Request<Incoming>) -> Result<
 }
 
 /// The request as the upstream gets it: HTTP/1.1 with an origin-form target, and a Host even if it came by `:authority`.
-fn to_http1(
-    mut request: Request<Incoming>,
-    host: &Host,
-    id: &RequestId,
-) -> Result<Request<Incoming>, Refusal> {
+fn to_http1(mut request: Request<Sent>, host: &Host, id: &RequestId) -> Result<Request<Sent>, Refusal> {
     let authority = request.uri().authority().cloned();
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = Uri::try_from(path).map_err(|_| Refusal::internal())?;

@@ -9,10 +9,12 @@
 //! have to see when a visitor's address changes.
 
 use super::https::standing;
-use super::hub::Hub;
+use super::hub::{Facts, Hub};
+use super::{life, tcp};
 use crate::udp::Flow;
 use crate::{BoxError, provider};
 use adit_naming::{Host, HostSource};
+use adit_router::{Traffic, Visit};
 use adit_tls_modes::{
     AlertDescription, ClientHello, FlowId, HeldDatagram, Mode, ModePolicy, QuicCrypto, QuicFront, QuicLimits,
     QuicVerdict, Reply, choose_mode,
@@ -174,23 +176,38 @@ fn route(hub: &Hub, hello: &ClientHello) -> Result<Host, AlertDescription> {
 
 /// Carries one path's datagrams both ways, until one side ends or both are silent.
 async fn carry(
-    hub: &Hub,
+    hub: &Arc<Hub>,
     path: Path,
     host: &Host,
     mut waiting: mpsc::Receiver<Bytes>,
     said: &mpsc::Sender<Said>,
 ) -> Result<(), BoxError> {
+    let tunnel = hub.find(host).ok_or("the tunnel has just gone")?;
+    let pass = tcp::pass_of(Facts::decide(&tunnel, &Visit::connection(path.peer.ip())))?;
+    let mut ended = std::pin::pin!(life::ended(Arc::clone(hub), &tunnel, pass));
+    let (_in_use, bytes) = (tunnel.facts().life.use_for(Traffic::Other), tunnel.facts().policy.byte_budget());
+    let charge = |datagram: &Bytes| match bytes {
+        Some(bytes) => bytes.charge(u64::try_from(datagram.len()).unwrap_or(u64::MAX)),
+        None => Ok(()),
+    };
     let describe = |head: adit_wire_proto::StreamHeadBuilder| head.visitor(path.peer).host(host.to_string());
     let opened = hub.open_as(Some(Protocol::UDP), |hub| hub.find(host), describe).await;
     let (stream, work) = opened?;
     let mut flow: Flow = work.handle().flows.opened(stream);
     loop {
         tokio::select! {
-            Some(datagram) = waiting.recv() => flow.send(datagram).await?,
+            Some(datagram) = waiting.recv() => {
+                charge(&datagram)?;
+                flow.send(datagram).await?;
+            }
             answer = flow.receive() => match answer {
-                Some(answer) => said.send(Said::Answer(path, answer)).await?,
+                Some(answer) => {
+                    charge(&answer)?;
+                    said.send(Said::Answer(path, answer)).await?;
+                }
                 None => return Ok(()),
             },
+            refusal = &mut ended => return Err(refusal.into()),
             () = tokio::time::sleep(MAX_SILENCE) => return Ok(()),
         }
     }

@@ -1,7 +1,12 @@
 //! What an agent may ask for once it is let in: a tunnel, and changes to it.
 
+mod owner;
+
 use super::hub::{Facts, Hub, Link};
-use super::{take_visits, tcp};
+use super::life::Life;
+use super::terms::{Built, PolicyDocument};
+use super::tokens::Tokens;
+use super::{Config, take_visits, tcp};
 use crate::random;
 use crate::udp::Flows;
 use adit_errors::{Code, Refusal};
@@ -9,18 +14,18 @@ use adit_mux::Session;
 use adit_naming::ownership::{Claim, MemoryStore, OwnerId, OwnershipRules, Registry};
 use adit_naming::{NameRules, NameStyle, Timestamp, TunnelName};
 use adit_router::{
-    Attached, Command, Join, NewRecord, OwnedRouteKey, PortLease, PortPool, Record, RouteKey, State,
-    Transport, TunnelId,
+    Attached, Command, Connection, Join, NewRecord, OwnedRouteKey, Policy, PortLease, PortPool, Record,
+    RouteKey, State, Transport, TunnelId, VisitorToken,
 };
 use adit_wire_proto::Protocol;
 use adit_wire_proto::control::{
     self, Generation, Notice, Register, Registered, RegistrationId, TlsMode, TunnelStatus,
 };
+use adit_wire_proto::credential::CredentialId;
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -31,8 +36,11 @@ const MAX_PORT_ATTEMPTS: u32 = 32;
 /// Grants tunnels.
 pub(super) struct Registrar {
     hub: Arc<Hub>,
+    tokens: Arc<Tokens>,
+    /// Whose all names are: one organisation has this gateway.
+    owner: OwnerId,
     rules: NameRules,
-    tcp_address: IpAddr,
+    config: Config,
     books: Mutex<Books>,
 }
 
@@ -50,6 +58,10 @@ struct Tunnel {
     record: Record,
     protocol: Protocol,
     port: Option<PublicPort>,
+    connection: Connection,
+    document: PolicyDocument,
+    policy: Arc<Policy>,
+    life: Arc<Life>,
 }
 
 /// A public port, and the task that takes visitors on it.
@@ -75,21 +87,23 @@ pub(super) struct Grant {
 
 /// Who asks.
 pub(super) struct Applicant<'a> {
-    pub(super) owner: OwnerId,
+    pub(super) credential: CredentialId,
+    pub(super) address: SocketAddr,
     pub(super) session: &'a Session,
     pub(super) flows: &'a Flows,
     pub(super) notices: &'a mpsc::Sender<Notice>,
 }
 
 impl Registrar {
-    pub(super) fn new(hub: Arc<Hub>, tcp_address: IpAddr, tcp_ports: RangeInclusive<u16>) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, tokens: Arc<Tokens>, owner: OwnerId, config: Config) -> Self {
+        let tcp_ports = config.tcp_ports.0..=config.tcp_ports.1;
         let books = Books {
             names: Registry::new(MemoryStore::new(), OwnershipRules::default()),
             ports: PortPool::new(Transport::Tcp, [tcp_ports]),
             tunnels: HashMap::new(),
             next_registration: RegistrationId::FIRST,
         };
-        Self { hub, rules: NameRules::default(), tcp_address, books: Mutex::new(books) }
+        Self { hub, tokens, owner, rules: NameRules::default(), config, books: Mutex::new(books) }
     }
 
     /// Grants a tunnel, or says why not.
@@ -102,14 +116,44 @@ impl Registrar {
         wanted: &Register,
     ) -> Result<(Registered, Grant), Refusal> {
         let protocol = protocol(wanted)?;
-        let name = self.claim(applicant.owner, &wanted.claim)?.into_name();
-        let wants_any = wanted.port.is_none_or(|port| port == 0);
+        let ttl = self.tokens.time_to_live(applicant.credential, wanted.ttl)?;
+        let document = PolicyDocument::of_registration(wanted);
+        if let Some(document) = &document {
+            // What can't be built is refused before anything is changed.
+            document.build(&Policy::new())?;
+        }
+        let name = self.claim(&wanted.claim)?.into_name();
+        let id = self.enter(&name, protocol, ttl)?;
+        let reservation = self.tokens.reserve(applicant.credential, id)?;
+        let opened = self.open(applicant, name, protocol, wanted.port, document).await;
+        match opened {
+            Ok(opened) => {
+                self.tokens.commit(applicant.credential, &reservation)?;
+                Ok(opened)
+            }
+            Err(refusal) => {
+                self.tokens.cancel(applicant.credential, &reservation);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Opens the port, if the tunnel is to have one, and makes the tunnel lead to the applicant.
+    async fn open(
+        &self,
+        applicant: &Applicant<'_>,
+        name: TunnelName,
+        protocol: Protocol,
+        port: Option<u16>,
+        document: Option<PolicyDocument>,
+    ) -> Result<(Registered, Grant), Refusal> {
+        let wants_any = port.is_none_or(|port| port == 0);
         let mut attempts = if wants_any { MAX_PORT_ATTEMPTS } else { 1 };
         loop {
-            let lease = self.enter(&name, protocol, wanted.port)?;
-            let Some(open) = &lease else { return self.attach(applicant, name, lease) };
+            let lease = self.lease(&name, protocol, port)?;
+            let Some(open) = &lease else { return self.attach(applicant, name, lease, document) };
             match self.listen(&name, open).await {
-                Ok(()) => return self.attach(applicant, name, lease),
+                Ok(()) => return self.attach(applicant, name, lease, document),
                 Err(refusal) if attempts <= 1 => return Err(refusal),
                 // Another program has that one; whoever takes any port gets the next.
                 Err(_) => attempts -= 1,
@@ -137,10 +181,10 @@ impl Registrar {
     ///
     /// # Errors
     /// The refusal for the agent: then the certificate isn't to be handed out.
-    pub(super) fn certified(&self, grant: &Grant, owner: OwnerId, until: SystemTime) -> Result<(), Refusal> {
+    pub(super) fn certified(&self, grant: &Grant, until: SystemTime) -> Result<(), Refusal> {
         let forbidden = || Refusal::from(Code::FORBIDDEN);
         let mut books = self.books();
-        let claim = books.names.prove(grant.name.borrowed(), owner, now()).map_err(|_| forbidden())?;
+        let claim = books.names.prove(grant.name.borrowed(), self.owner, now()).map_err(|_| forbidden())?;
         books.names.certified(&claim, timestamp(until)).map_err(|_| forbidden())?;
         drop(books);
         let now = SystemTime::now();
@@ -150,14 +194,30 @@ impl Registrar {
 
     /// The registration's agent is gone. The tunnel stays: a lost connection deletes nothing.
     pub(super) fn disconnect(&self, grant: &Grant) {
-        self.hub.routes.detach(grant.tunnel, grant.generation);
+        let is_last = self.hub.routes.detach(grant.tunnel, grant.generation).is_some();
+        let mut books = self.books();
+        if let Some(tunnel) = books.tunnels.get_mut(&grant.name).filter(|_| is_last) {
+            tunnel.connection.lose_agent(SystemTime::now(), None);
+            tunnel.life.handle_suspended();
+        }
         if let Some(lease) = &grant.lease {
-            self.books().ports.disconnect(lease, Instant::now());
+            books.ports.disconnect(lease, Instant::now());
         }
     }
 
-    fn claim(&self, owner: OwnerId, wanted: &control::Claim) -> Result<Claim, Refusal> {
-        let mut books = self.books();
+    fn claim(&self, wanted: &control::Claim) -> Result<Claim, Refusal> {
+        if let control::Claim::Name(text) = wanted {
+            let name = self.rules.admit(text)?;
+            if let Ok(claim) = self.books().names.prove(name.borrowed(), self.owner, now()) {
+                return Ok(claim);
+            }
+        }
+        self.claim_new(wanted)
+    }
+
+    /// A name that nobody has, not even its owner.
+    fn claim_new(&self, wanted: &control::Claim) -> Result<Claim, Refusal> {
+        let (mut books, owner) = (self.books(), self.owner);
         match wanted {
             control::Claim::Assigned => books
                 .names
@@ -165,32 +225,42 @@ impl Registrar {
                 .map_err(|_| Refusal::internal()),
             control::Claim::Name(text) => {
                 let name = self.rules.admit(text)?;
-                match books.names.prove(name.borrowed(), owner, now()) {
-                    Ok(claim) => Ok(claim),
-                    Err(_) => Ok(books.names.claim(name.borrowed(), owner, now())?),
-                }
+                Ok(books.names.claim(name.borrowed(), owner, now())?)
             }
             _ => Err(Refusal::new(Code::UNSUPPORTED_FEATURE, "this gateway gives names, not keys")),
         }
     }
 
-    /// Enters the tunnel into the books, with a port if it is to have one.
+    /// Enters the tunnel into the books, if it isn't there.
     fn enter(
+        &self,
+        name: &TunnelName,
+        protocol: Protocol,
+        ttl: Option<Duration>,
+    ) -> Result<TunnelId, Refusal> {
+        let mut books = self.books();
+        let tunnel =
+            books.tunnels.entry(name.clone()).or_insert_with(|| self.new_tunnel(name, protocol, ttl));
+        if tunnel.protocol != protocol {
+            // A tunnel is what its name and its way of ending TLS say; what carried TLS through can't be ended here.
+            return Err(Refusal::new(Code::CONFLICT, "this name belongs to a tunnel of another kind"));
+        }
+        Ok(tunnel.record.id())
+    }
+
+    /// A port for the tunnel, if it is to have one.
+    fn lease(
         &self,
         name: &TunnelName,
         protocol: Protocol,
         port: Option<u16>,
     ) -> Result<Option<PortLease>, Refusal> {
-        let mut books = self.books();
-        let Books { tunnels, ports, .. } = &mut *books;
-        let tunnel = tunnels.entry(name.clone()).or_insert_with(|| Tunnel::new(name, protocol));
-        if tunnel.protocol != protocol {
-            // A tunnel is what its name and its way of ending TLS say; what carried TLS through can't be ended here.
-            return Err(Refusal::new(Code::CONFLICT, "this name belongs to a tunnel of another kind"));
-        }
         if protocol != Protocol::TCP {
             return Ok(None);
         }
+        let mut books = self.books();
+        let Books { tunnels, ports, .. } = &mut *books;
+        let tunnel = tunnels.get(name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
         let (id, now) = (tunnel.record.id(), Instant::now());
         let lease = match port {
             Some(port) if port != 0 => ports.claim(id, port, now),
@@ -216,7 +286,7 @@ impl Registrar {
                 return Ok(());
             }
         }
-        let listener = match TcpListener::bind((self.tcp_address, port)).await {
+        let listener = match TcpListener::bind((self.config.tcp_address, port)).await {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::warn!(port, kind = ?error.kind(), "a public port can't be opened");
@@ -253,11 +323,19 @@ impl Registrar {
         applicant: &Applicant<'_>,
         name: TunnelName,
         lease: Option<PortLease>,
+        document: Option<PolicyDocument>,
     ) -> Result<(Registered, Grant), Refusal> {
         let mut books = self.books();
         let registration = books.next_registration;
         books.next_registration = registration.next().ok_or_else(Refusal::internal)?;
-        let tunnel = books.tunnels.get(&name).ok_or_else(Refusal::internal)?;
+        let tunnel = books.tunnels.get_mut(&name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+        let mut token = None;
+        if let Some(document) = document {
+            let built = document.build(&tunnel.policy)?;
+            token = tunnel.set_policy(document, built);
+        }
+        tunnel.connection.receive_agent(SystemTime::now(), applicant.address, "native");
+        let life = Arc::clone(&tunnel.life);
         let link = Link {
             session: applicant.session.clone(),
             flows: applicant.flows.clone(),
@@ -269,7 +347,12 @@ impl Registrar {
             update.publish(id, tunnel.keys(), tunnel.facts()).map_err(|_| Refusal::internal())?;
             update.attach(id, Join::Replace, link).map_err(|_| Refusal::internal())
         })?;
+        for _ in &attached.replaced {
+            tunnel.connection.lose_agent(SystemTime::now(), None);
+        }
         drop(books);
+        life.signal();
+        life.handle_awake();
         let generation = attached.agent.generation();
         let on_wire = Generation::new(generation.number()).ok_or_else(Refusal::internal)?;
         supersede(attached, on_wire);
@@ -277,6 +360,8 @@ impl Registrar {
         registered.tunnel = id.to_string();
         registered.addresses = self.hub.addresses(protocol, &name, lease.as_ref().map(PortLease::port));
         registered.status = status(state);
+        registered.visitor_token =
+            token.and_then(|token| control::VisitorToken::new(token.reveal().to_owned()));
         if protocol == Protocol::HTTPS {
             // Also after a reconnect: the agent may have lost what it was given.
             registered.certificate.awaited = true;
@@ -294,10 +379,8 @@ impl Registrar {
         let mut books = self.books();
         let tunnel = books.tunnels.get_mut(&grant.name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
         change(&mut tunnel.record)?;
-        self.hub
-            .routes
-            .publish(grant.tunnel, tunnel.keys(), tunnel.facts())
-            .map_err(|_| Refusal::internal())?;
+        let published = self.hub.routes.publish(grant.tunnel, tunnel.keys(), tunnel.facts());
+        published.map_err(|_| Refusal::internal())?;
         Ok(status(tunnel.record.state()))
     }
 
@@ -307,15 +390,36 @@ impl Registrar {
     }
 }
 
-impl Tunnel {
-    fn new(name: &TunnelName, protocol: Protocol) -> Self {
-        let new = NewRecord::new(TunnelId::from_u128(random::wide()), name.clone());
-        let new = match protocol {
-            Protocol::HTTPS => new.tls_mode(adit_router::TlsMode::Passthrough),
-            _ => new,
-        };
+impl Registrar {
+    fn new_tunnel(&self, name: &TunnelName, protocol: Protocol, ttl: Option<Duration>) -> Tunnel {
+        let mut new = NewRecord::new(TunnelId::from_u128(random::wide()), name.clone());
+        if protocol == Protocol::HTTPS {
+            new = new.tls_mode(adit_router::TlsMode::Passthrough);
+        }
+        if let Some(ttl) = ttl {
+            new = new.time_to_live(ttl);
+        }
         let (record, _created) = Record::create(new, SystemTime::now());
-        Self { record, protocol, port: None }
+        let Config { wake, wake_limits, idle_after, .. } = &self.config;
+        Tunnel {
+            record,
+            protocol,
+            port: None,
+            connection: Connection::new(),
+            document: PolicyDocument::default(),
+            policy: Arc::new(Policy::new()),
+            life: Arc::new(Life::new(name.as_str(), wake.clone(), *wake_limits, *idle_after)),
+        }
+    }
+}
+
+impl Tunnel {
+    /// Takes another policy, and gives back the token that was made for it.
+    fn set_policy(&mut self, document: PolicyDocument, built: Built) -> Option<VisitorToken> {
+        self.life.set_keep_alive(document.http_keep_alive.unwrap_or(true));
+        self.document = document;
+        self.policy = Arc::new(built.policy);
+        built.token
     }
 
     /// The ways by which visitors reach it.
@@ -328,7 +432,12 @@ impl Tunnel {
     }
 
     fn facts(&self) -> Facts {
-        Facts { protocol: self.protocol, record: Arc::new(self.record.clone()) }
+        Facts {
+            protocol: self.protocol,
+            record: Arc::new(self.record.clone()),
+            policy: Arc::clone(&self.policy),
+            life: Arc::clone(&self.life),
+        }
     }
 }
 
@@ -340,6 +449,11 @@ fn supersede(attached: Attached<Link>, generation: Generation) {
         // An agent that doesn't take its notices is cut off when its session stalls.
         let _ = before.notices.try_send(superseded);
     }
+}
+
+/// Tells an agent what state its tunnel is in now.
+fn status_notice(registration: RegistrationId, state: State) -> Notice {
+    Notice::Status { registration, status: status(state), reason: None }
 }
 
 /// What this gateway carries.

@@ -3,9 +3,10 @@
 use super::hub::Work;
 use adit_errors::{Code, Refusal, RequestId, Style};
 use adit_mux::StreamError;
+use adit_router::ShareEntrance;
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -58,6 +59,19 @@ pub(super) fn pass(response: Response<Guarded>) -> Response<Answer> {
 pub(super) fn refuse(refusal: Refusal, id: &RequestId, style: &Style) -> Response<Answer> {
     let response: Response<Full<Bytes>> = refusal.with_request_id(id.clone()).to_response(style);
     response.map(Either::Right)
+}
+
+/// Sends who came by a share's link on, with a cookie that shows the share.
+pub(super) fn enter(entrance: &ShareEntrance) -> Response<Answer> {
+    let mut response = Response::new(Either::Right(Full::default()));
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, entrance.location().clone());
+    headers.insert(header::SET_COOKIE, entrance.cookie().clone());
+    // The link is a secret: it goes to no other page, and stays in no cache.
+    headers.insert(header::REFERRER_POLICY, header::HeaderValue::from_static("no-referrer"));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
 }
 
 /// What the end of a stream says to the visitor who waits for an answer on it.

@@ -1,9 +1,10 @@
 //! What survives a restart, in one folder: the development authority and the verifier of the connect secret.
 
 use crate::{BoxError, files, provider, random};
+use adit_router::SecretDigest;
 use adit_tls_modes::{KeyGenerator, LocalCa, NewCa};
 use adit_wire_proto::credential::{Credential, CredentialId, CredentialKind, StoredCredential, Verifier};
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -15,6 +16,10 @@ pub(super) struct State {
     pub(super) credential: StoredCredential,
     /// The connect secret, on the first start only: it is kept nowhere.
     pub(super) fresh_secret: Option<String>,
+    /// Of the owner's token for the admin API.
+    pub(super) admin: SecretDigest,
+    /// That token, on the first start only.
+    pub(super) fresh_admin_token: Option<String>,
 }
 
 impl State {
@@ -26,7 +31,8 @@ impl State {
         files::private_folder(folder)?;
         let authority = authority(folder)?;
         let (credential, fresh_secret) = credential(folder)?;
-        Ok(Self { authority, credential, fresh_secret })
+        let (admin, fresh_admin_token) = admin(folder)?;
+        Ok(Self { authority, credential, fresh_secret, admin, fresh_admin_token })
     }
 }
 
@@ -60,6 +66,20 @@ fn credential(folder: &Path) -> Result<(StoredCredential, Option<String>), BoxEr
     files::write_private(&path, text.as_bytes())?;
     let secret = credential.reveal().to_string();
     Ok((StoredCredential::new(credential.id(), verifier), Some(secret)))
+}
+
+/// The digest of the owner's token: enough to know it by, not to present it.
+fn admin(folder: &Path) -> Result<(SecretDigest, Option<String>), BoxError> {
+    let path = folder.join("admin");
+    if path.exists() {
+        let octets = HEXLOWER.decode(std::fs::read_to_string(path)?.trim_end().as_bytes())?;
+        let octets = octets.as_slice().try_into().map_err(|_| "the file `admin` is damaged")?;
+        return Ok((SecretDigest::from_bytes(octets), None));
+    }
+    let token = format!("ada_{}", BASE64URL_NOPAD.encode(&random::octets::<32>()));
+    let digest = SecretDigest::of(token.as_bytes());
+    files::write_private(&path, format!("{}\n", HEXLOWER.encode(&digest.to_bytes())).as_bytes())?;
+    Ok((digest, Some(token)))
 }
 
 fn stored(text: &str) -> Result<StoredCredential, BoxError> {

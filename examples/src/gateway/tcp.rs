@@ -1,10 +1,13 @@
 //! Public TCP ports: each connection is a stream to the tunnel's agent.
 
 use super::arrival::Arrival;
-use super::hub::Hub;
+use super::hub::{Facts, Hub};
+use super::leased::Leased;
+use super::life;
 use crate::BoxError;
+use adit_errors::{Code, Refusal};
 use adit_mux::{RelayOptions, relay};
-use adit_router::RouteKey;
+use adit_router::{Decision, Pass, RouteKey, Traffic, Verdict, Visit};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -17,12 +20,24 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, address: SocketAddr)
 }
 
 /// TCP has no words for a refusal: a visitor who can't be served is reset.
-async fn visit(hub: &Hub, socket: TcpStream, address: SocketAddr) -> Result<(), BoxError> {
+async fn visit(hub: &Arc<Hub>, socket: TcpStream, address: SocketAddr) -> Result<(), BoxError> {
     let port = socket.local_addr()?.port();
     let Arrival { io, address, local } = Arrival::take(hub, socket, address).await?;
     let find = |hub: &Hub| hub.routes.find(RouteKey::tcp_port(port));
-    match hub.open(find, |head| head.visitor(address).local(local).port(port)).await {
-        Ok((stream, work)) => {
+    let tunnel = find(hub).ok_or("no tunnel has this port")?;
+    let lease = pass_of(Facts::decide(&tunnel, &Visit::connection(address.ip())));
+    let opened = match lease {
+        Ok(pass) => hub
+            .open(find, |head| head.visitor(address).local(local).port(port))
+            .await
+            .map(|opened| (opened, life::ended(Arc::clone(hub), &tunnel, pass))),
+        Err(refusal) => Err(refusal),
+    };
+    match opened {
+        Ok(((stream, work), ended)) => {
+            let facts = tunnel.facts();
+            let in_use = facts.life.use_for(Traffic::Other);
+            let io = Leased::new(io, ended, facts.policy.byte_budget().cloned(), in_use);
             let report = relay(stream, io, RelayOptions::default()).await;
             tracing::debug!(?report, "a TCP visit ended");
             drop(work);
@@ -31,6 +46,19 @@ async fn visit(hub: &Hub, socket: TcpStream, address: SocketAddr) -> Result<(), 
         Err(refusal) => {
             io.get_ref().set_zero_linger()?;
             Err(refusal.into())
+        }
+    }
+}
+
+/// What a connection of which nothing is read rests on, if it is let in.
+pub(super) fn pass_of(decision: Decision) -> Result<Pass, Refusal> {
+    tracing::debug!(%decision, "decided about a connection");
+    match decision.into_verdict() {
+        Verdict::Forward(forward) => Ok(*forward.pass()),
+        Verdict::Deny(denial) => Err(denial.into()),
+        // These are for HTTP.
+        Verdict::Wake(_) | Verdict::AwaitBody(_) | Verdict::Enter(_) => {
+            Err(Refusal::from(Code::TUNNEL_OFFLINE))
         }
     }
 }

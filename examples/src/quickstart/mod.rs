@@ -1,6 +1,7 @@
 //! An upstream, a gateway and agents on the loopback interface, and a visitor who tries everything.
 
 mod clients;
+mod owner;
 mod pattern;
 mod quic;
 mod rows;
@@ -49,6 +50,14 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("upstream down: 502 with an envelope", rows::upstream_down(&world)).await;
     table.row("unknown host: 404 with an envelope", rows::unknown_host(&world)).await;
     table.row("agent killed, restarted, traffic again", rows::agent_restart(&mut world)).await;
+    table.row("visitors' token: 401 without, never upstream", owner::bearer(&mut world)).await;
+    table.row("share: its link, its methods, revoked", owner::share(&world)).await;
+    table.row("paused: 503, resumed", owner::pause(&world)).await;
+    table.row("deleted: 404, its name waits, restored", owner::delete_and_restore(&world)).await;
+    table.row("asleep: two visits wake it once, served", owner::wake(&mut world)).await;
+    table.row("webhook receiver: signed, unsigned, polled", owner::webhooks(&world)).await;
+    table.row("budget spent: refused until an owner raises", owner::budget(&mut world)).await;
+    table.row("reserved port: nobody else gets it", owner::reserved_port(&mut world)).await;
     println!("{}", table.summary());
     if config.serve {
         world.describe();

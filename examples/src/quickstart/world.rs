@@ -1,19 +1,21 @@
 //! Everything the visitor's checks need, started on free ports of the loopback interface.
 
 use super::clients::{Clients, Identity};
-use super::{quic, upstream, visitor};
+use super::{owner, quic, upstream, visitor};
 use crate::BoxError;
-use crate::agent::{self, Event, Link, Local, Secret, Tunnel, Upstream};
-use crate::gateway::{self, Gateway};
+use crate::agent::{self, Event, Link, Local, Secret, Terms, Tunnel, Upstream};
+use crate::gateway::{self, Gateway, WakeHook};
+use adit_router::Cents;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// A gateway, an upstream and the agents between them.
@@ -26,6 +28,9 @@ pub(crate) struct World {
     agents: HashMap<&'static str, Runtime>,
     tcp: SocketAddr,
     clients: Clients,
+    echo: SocketAddr,
+    /// Names of tunnels whose machines the gateway wants woken.
+    woken: Mutex<mpsc::UnboundedReceiver<String>>,
 }
 
 impl World {
@@ -39,6 +44,9 @@ impl World {
     pub(crate) const TCP: &str = "my-echo";
     /// The tunnel whose upstream isn't there.
     pub(crate) const DOWN: &str = "my-ruin";
+
+    /// What a tunnel costs the key that registers it.
+    pub(crate) const TUNNEL_CENTS: u64 = 100;
 
     /// Starts everything and waits until all tunnels are public.
     pub(crate) async fn start() -> Result<Self, BoxError> {
@@ -54,11 +62,27 @@ impl World {
         std::fs::write(&client_ca, clients.pem())?;
         let mut config = gateway::Config::on_loopback(folder.join("gateway"), (35_000, 35_999));
         config.client_ca = vec![(Self::SAFE.to_owned(), client_ca)];
+        let (wake, woken) = mpsc::unbounded_channel();
+        config.tunnel_price = Cents::new(Self::TUNNEL_CENTS);
+        config.wake = Some(WakeHook::new(move |name| {
+            // Nobody waits for wakes after the row about them.
+            let _ = wake.send(name.to_owned());
+        }));
         let gateway = Gateway::start(config).await?;
         let anchor = CertificateDer::from_pem_slice(gateway.anchor_pem().as_bytes())?;
         let unset = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut world =
-            Self { gateway, folder, upstream, anchor, agents: HashMap::new(), tcp: unset, clients };
+        let (agents, woken) = (HashMap::new(), Mutex::new(woken));
+        let mut world = Self {
+            gateway,
+            folder,
+            upstream,
+            anchor,
+            agents,
+            tcp: unset,
+            clients,
+            echo: echo_address,
+            woken,
+        };
         let name = |name: &str| Some(name.to_owned());
         world.agent(Self::HTTP, Tunnel::Http { upstream: upstream.into(), name: name(Self::HTTP) }).await?;
         let quic = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -85,14 +109,59 @@ impl World {
         tunnel: Tunnel,
         local: Local,
     ) -> Result<Vec<String>, BoxError> {
-        let (runtime, addresses) = start_agent(&self.gateway, &self.folder.join(name), tunnel, local).await?;
-        self.agents.insert(name, runtime);
-        Ok(addresses)
+        let asked = Asked { local, ..Asked::default() };
+        self.agent_as(name, tunnel, asked).await.map(|(addresses, _token)| addresses)
+    }
+
+    /// The same on terms; gives the visitors' token too, if one was made.
+    pub(super) async fn agent_on(
+        &mut self,
+        name: &'static str,
+        tunnel: Tunnel,
+        terms: Terms,
+    ) -> Result<(Vec<String>, Option<String>), BoxError> {
+        self.agent_as(name, tunnel, Asked { terms, ..Asked::default() }).await
+    }
+
+    /// The same for the HTTP upstream.
+    pub(super) async fn http_agent(
+        &mut self,
+        name: &'static str,
+        terms: Terms,
+    ) -> Result<Option<String>, BoxError> {
+        let tunnel = Tunnel::Http { upstream: self.upstream.into(), name: Some(name.to_owned()) };
+        self.agent_on(name, tunnel, terms).await.map(|(_addresses, token)| token)
+    }
+
+    /// The same with a key of its own.
+    pub(super) async fn http_agent_by(&mut self, name: &'static str, key: &str) -> Result<(), BoxError> {
+        let tunnel = Tunnel::Http { upstream: self.upstream.into(), name: Some(name.to_owned()) };
+        let asked = Asked { secret: Some(key.to_owned()), ..Asked::default() };
+        self.agent_as(name, tunnel, asked).await.map(drop)
+    }
+
+    async fn agent_as(
+        &mut self,
+        name: &'static str,
+        tunnel: Tunnel,
+        asked: Asked,
+    ) -> Result<(Vec<String>, Option<String>), BoxError> {
+        let folder = self.folder.join(name);
+        let (runtime, addresses, token) = start_agent_as(&self.gateway, &folder, tunnel, asked).await?;
+        if let Some(before) = self.agents.insert(name, runtime) {
+            before.shutdown_background();
+        }
+        Ok((addresses, token))
     }
 
     /// Ends the agent of the HTTP tunnel as a crash would.
     pub(crate) fn kill_agent(&mut self) {
-        if let Some(runtime) = self.agents.remove(Self::HTTP) {
+        self.stop_agent(Self::HTTP);
+    }
+
+    /// Ends an agent without a word.
+    pub(super) fn stop_agent(&mut self, name: &str) {
+        if let Some(runtime) = self.agents.remove(name) {
             runtime.shutdown_background();
         }
     }
@@ -116,6 +185,22 @@ impl World {
     /// Where everything is kept, until the end.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// A request to the admin API, as the owner.
+    pub(super) async fn api(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value), BoxError> {
+        let token = self.gateway.fresh_admin_token().ok_or("the gateway is not new")?;
+        owner::call(self.gateway.admin_address(), token, method, path, body).await
+    }
+
+    /// The next tunnel whose machine the gateway wants woken.
+    pub(super) async fn woken(&self) -> Result<String, BoxError> {
+        Ok(self.woken.lock().await.recv().await.ok_or("nothing wakes any more")?)
+    }
+
+    /// Where the TCP upstream is.
+    pub(super) const fn echo(&self) -> SocketAddr {
+        self.echo
     }
 
     /// The public host of the tunnel `name`.
@@ -204,6 +289,27 @@ pub(super) async fn start_agent(
     tunnel: Tunnel,
     local: Local,
 ) -> Result<(Runtime, Vec<String>), BoxError> {
+    let asked = Asked { local, ..Asked::default() };
+    let (runtime, addresses, _token) = start_agent_as(gateway, folder, tunnel, asked).await?;
+    Ok((runtime, addresses))
+}
+
+/// How an agent is started, beside what it serves.
+#[derive(Default)]
+struct Asked {
+    local: Local,
+    terms: Terms,
+    /// The gateway's own connect secret if there is none.
+    secret: Option<String>,
+}
+
+/// The same as asked for; gives the visitors' token too, if one was made.
+async fn start_agent_as(
+    gateway: &Gateway,
+    folder: &Path,
+    tunnel: Tunnel,
+    asked: Asked,
+) -> Result<(Runtime, Vec<String>, Option<String>), BoxError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let link = Link {
         gateway: gateway.agent_address().to_string(),
@@ -214,16 +320,22 @@ pub(super) async fn start_agent(
         json: false,
     };
     let (report, mut events) = mpsc::unbounded_channel();
-    let secret = gateway.fresh_secret().ok_or("the gateway is not new")?.parse::<Secret>()?;
+    let secret = match &asked.secret {
+        Some(secret) => secret.parse::<Secret>()?,
+        None => gateway.fresh_secret().ok_or("the gateway is not new")?.parse::<Secret>()?,
+    };
     let stop = CancellationToken::new();
-    runtime.spawn(agent::run(agent::Config { tunnel, link, local }, secret, stop, move |event| {
+    let config = agent::Config { tunnel, link, local: asked.local, terms: asked.terms };
+    runtime.spawn(agent::run(config, secret, stop, move |event| {
         // Nobody listens any more once the tunnel is public.
         let _ = report.send(event);
     }));
     let serving = async {
+        let mut token = None;
         while let Some(event) = events.recv().await {
             match event {
-                Event::Serving { addresses, .. } => return Ok(addresses),
+                Event::VisitorToken { token: shown } => token = Some(shown.0),
+                Event::Serving { addresses, .. } => return Ok((addresses, token)),
                 Event::Stopped { message, .. } => return Err::<_, BoxError>(message.into()),
                 _ => {}
             }
@@ -231,7 +343,7 @@ pub(super) async fn start_agent(
         Err("the agent ended".into())
     };
     match tokio::time::timeout(Duration::from_secs(30), serving).await {
-        Ok(Ok(addresses)) => Ok((runtime, addresses)),
+        Ok(Ok((addresses, token))) => Ok((runtime, addresses, token)),
         Ok(Err(error)) => {
             runtime.shutdown_background();
             Err(error)

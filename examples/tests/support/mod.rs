@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
 use adit_examples::BoxError;
-use adit_examples::agent::{self, Event, Link, Local, Secret, Tunnel, Upstream};
+use adit_examples::agent::{self, Event, Link, Local, Secret, Terms, Tunnel, Upstream};
 use adit_examples::gateway::{Config, Gateway};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,6 +84,39 @@ impl World {
 
     pub fn agent(&self, tunnel: Tunnel) -> Agent {
         Agent::start(tunnel, self.link(), &self.secret)
+    }
+
+    pub fn agent_on(&self, tunnel: Tunnel, terms: Terms) -> Agent {
+        Agent::start_on(tunnel, terms, self.link(), &self.secret)
+    }
+
+    /// A request to the admin API, as its owner.
+    pub async fn api(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let token = self.gateway.fresh_admin_token().unwrap().to_owned();
+        let (status, _, answer) = self.api_as(&token, &[], method, path, body).await;
+        (status, answer)
+    }
+
+    /// The same with any token and further fields; gives the answer's head, too.
+    pub async fn api_as(
+        &self,
+        token: &str,
+        fields: &[(&str, &str)],
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> (u16, String, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n");
+        head += &format!("authorization: Bearer {token}\r\ncontent-length: {}\r\n", body.len());
+        for (name, value) in fields {
+            head += &format!("{name}: {value}\r\n");
+        }
+        let socket = TcpStream::connect(self.gateway.admin_address()).await.unwrap();
+        let reply = raw(socket, format!("{head}\r\n{body}").as_bytes()).await;
+        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
     pub fn host(&self, name: &str) -> String {
@@ -203,17 +237,20 @@ impl Agent {
     }
 
     pub fn start_with(tunnel: Tunnel, link: Link, local: Local, secret: &str) -> Self {
+        Self::start_as(agent::Config { tunnel, link, local, terms: Terms::default() }, secret)
+    }
+
+    pub fn start_on(tunnel: Tunnel, terms: Terms, link: Link, secret: &str) -> Self {
+        Self::start_as(agent::Config { tunnel, link, local: Local::default(), terms }, secret)
+    }
+
+    pub fn start_as(config: agent::Config, secret: &str) -> Self {
         let (report, events) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let secret: Secret = secret.parse().unwrap();
-        let task = tokio::spawn(agent::run(
-            agent::Config { tunnel, link, local },
-            secret,
-            stop.clone(),
-            move |event| {
-                let _ = report.send(event);
-            },
-        ));
+        let task = tokio::spawn(agent::run(config, secret, stop.clone(), move |event| {
+            let _ = report.send(event);
+        }));
         Self { events, stop, task }
     }
 

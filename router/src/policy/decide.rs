@@ -97,6 +97,13 @@ impl Policy {
         Self { paths, ..self }
     }
 
+    /// Takes the limits of another version, with what they have counted: then [`rate`](Self::rate) and
+    /// [`address_rate`](Self::address_rate) give no new burst.
+    #[must_use]
+    pub fn limits_of(self, before: &Self) -> Self {
+        Self { rate: before.rate.clone(), address_rate: before.address_rate.clone(), ..self }
+    }
+
     /// Requests, or connections, a minute of all visitors together; without a limit unless set. The same rate again
     /// keeps its count.
     #[must_use]

@@ -115,8 +115,8 @@ fn a_new_version_of_a_policy_gives_no_new_burst() {
     let rate = Some(Rate::per_minute(1).unwrap());
     let policy = Policy::new().rate(rate);
     assert_eq!(status(&policy, &get(&[])), 200);
-    let policy = policy.rate(rate).paths(PathRules::new().deny("/x").unwrap());
-    assert_eq!(status(&policy, &get(&[])), 429);
+    let anew = Policy::new().limits_of(&policy).rate(rate).paths(PathRules::new().deny("/x").unwrap());
+    assert_eq!(status(&anew, &get(&[])), 429);
     assert_eq!(status(&policy.rate(Some(Rate::per_minute(2).unwrap())), &get(&[])), 200);
 }
 

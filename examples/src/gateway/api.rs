@@ -1,0 +1,289 @@
+//! The owner's API: tunnels, shares, tokens and webhook receivers, as JSON over HTTP.
+//!
+//! Every request but `/health` and `/ready` needs `Authorization: Bearer {admin token}`; every one that changes something
+//! may have an `Idempotency-Key`. Refusals are envelopes with `error` and `next_action`.
+
+use super::receivers::Receivers;
+use super::registrar::Registrar;
+use super::tokens::Tokens;
+use super::visit;
+use crate::random;
+use adit_errors::idempotency::{Buffered, IdempotencyLayer, Limits, MemoryStore, Principal};
+use adit_errors::{Code, Format, Refusal, RequestId, Style, read_request};
+use adit_router::{Command, Role, SecretDigest};
+use adit_wire_proto::credential::Credential;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// The largest body of a request, in octets.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// The most events that one poll gives.
+const MAX_EVENTS: usize = 200;
+
+/// How long a rotated secret stays good.
+const ROTATION_OVERLAP: Duration = Duration::from_secs(3600);
+
+pub(super) type Reply = Response<Buffered<Full<Bytes>>>;
+
+type Clock = fn() -> Duration;
+type Dice = fn() -> u128;
+
+/// What the API works on.
+pub(super) struct Api {
+    pub(super) registrar: Arc<Registrar>,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) receivers: Arc<Receivers>,
+    /// Of the owner's token.
+    pub(super) admin: SecretDigest,
+    answers: IdempotencyLayer<MemoryStore, (Clock, Dice)>,
+}
+
+impl Api {
+    pub(super) fn new(
+        registrar: Arc<Registrar>,
+        tokens: Arc<Tokens>,
+        receivers: Arc<Receivers>,
+        admin: SecretDigest,
+    ) -> Self {
+        let clock: Clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let dice: Dice = random::wide;
+        let store = Arc::new(MemoryStore::new(Limits::new()));
+        let answers = IdempotencyLayer::new(store, (clock, dice));
+        let answers = answers.with_max_request_bytes(MAX_BODY_BYTES);
+        Self { registrar, tokens, receivers, admin, answers }
+    }
+
+    /// Answers one request. Who asks is checked before anything else is looked at.
+    pub(super) async fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Reply {
+        let id = RequestId::of_request(request.headers(), random::wide());
+        let style = style(request.headers());
+        let role = match self.role(request.headers()) {
+            Ok(role) => role,
+            Err(refusal) => return refuse(refusal, &id, &style).map(Buffered::untouched),
+        };
+        if let Ok(principal) = Principal::new(format!("{role:?}")) {
+            request.extensions_mut().insert(principal);
+        }
+        request.extensions_mut().insert(Asked { role, id });
+        let Ok(reply) = self.answers.layer(Desk(Arc::clone(self))).call(request).await;
+        reply
+    }
+
+    fn role(&self, headers: &HeaderMap) -> Result<Role, Refusal> {
+        let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+        let field = fields.next().ok_or_else(|| Refusal::from(Code::MISSING_BEARER))?;
+        let failed = || Refusal::from(Code::AUTH_FAILED);
+        let token = field.to_str().ok().filter(|_| fields.next().is_none());
+        let token = token.and_then(|field| field.strip_prefix("Bearer ")).ok_or_else(failed)?;
+        if SecretDigest::of(token.as_bytes()) == self.admin {
+            return Ok(Role::Owner);
+        }
+        let credential: Credential = token.parse().map_err(|_| failed())?;
+        if self.tokens.is_good(&credential) { Ok(Role::Agent) } else { Err(failed()) }
+    }
+
+    fn act(&self, role: Role, call: &Call<'_>) -> Result<(StatusCode, serde_json::Value), Refusal> {
+        let path: Vec<&str> = call.path.trim_matches('/').split('/').collect();
+        // An agent's credential may ask for nothing here; what it may not do is said where it is decided.
+        if let (&Method::PUT, ["tokens", id, "budget"]) = (call.method, path.as_slice()) {
+            let budget: BudgetRequest = call.body()?;
+            return shown(self.tokens.set_budget(role, id, budget.monthly_budget_usd_cents)?);
+        }
+        if role != Role::Owner {
+            return Err(Refusal::new(Code::FORBIDDEN, "only an owner may do this"));
+        }
+        match path.as_slice() {
+            ["tunnels", rest @ ..] => self.tunnels(call, rest),
+            ["tokens", rest @ ..] => self.about_tokens(call, rest),
+            ["webhook-receivers", rest @ ..] => self.about_receivers(call, rest),
+            _ => Err(Refusal::from(Code::NOT_FOUND)),
+        }
+    }
+
+    fn tunnels(&self, call: &Call<'_>, path: &[&str]) -> Result<(StatusCode, serde_json::Value), Refusal> {
+        let registrar = &self.registrar;
+        match (call.method.as_str(), path) {
+            ("POST", []) => created(registrar.create(&call.body()?)?),
+            ("GET", []) => shown(List { tunnels: registrar.list() }),
+            ("GET", [id]) => shown(registrar.get(id)?),
+            ("DELETE", [id]) => shown(registrar.command(id, Command::Delete)?),
+            ("DELETE", [id, "force"]) => shown(registrar.command(id, Command::ForceDelete)?),
+            ("POST", [id, "pause"]) => shown(registrar.command(id, Command::Pause)?),
+            ("POST", [id, "resume"]) => shown(registrar.command(id, Command::Resume)?),
+            ("POST", [id, "restore"]) => shown(registrar.command(id, Command::Restore)?),
+            ("PUT", [id, "policy"]) => shown(registrar.set_policy(id, call.body()?)?),
+            ("POST", [id, "rotate-token"]) => shown(registrar.rotate_token(id)?),
+            ("POST", [id, "shares"]) => created(registrar.share(id, &call.body()?)?),
+            ("GET", [id, "shares"]) => shown(registrar.shares(id)?),
+            ("DELETE", [id, "shares", share]) => shown(registrar.revoke_share(id, share)?),
+            _ => Err(Refusal::from(Code::NOT_FOUND)),
+        }
+    }
+
+    fn about_tokens(
+        &self,
+        call: &Call<'_>,
+        path: &[&str],
+    ) -> Result<(StatusCode, serde_json::Value), Refusal> {
+        let tokens = &self.tokens;
+        let with_key = |(token, credential): (_, Credential)| TokenShown {
+            token,
+            api_key: credential.reveal().to_string(),
+        };
+        match (call.method.as_str(), path) {
+            ("POST", []) => created(with_key(tokens.mint(call.body()?)?)),
+            ("GET", []) => shown(tokens.list()),
+            ("POST", [id, "rotate"]) => shown(with_key(tokens.rotate(id, ROTATION_OVERLAP)?)),
+            ("DELETE", [id]) => shown(tokens.revoke(id)?),
+            _ => Err(Refusal::from(Code::NOT_FOUND)),
+        }
+    }
+
+    fn about_receivers(
+        &self,
+        call: &Call<'_>,
+        path: &[&str],
+    ) -> Result<(StatusCode, serde_json::Value), Refusal> {
+        let receivers = &self.receivers;
+        match (call.method.as_str(), path) {
+            ("POST", []) => created(receivers.create(call.body()?)?),
+            ("GET", []) => shown(receivers.list()),
+            ("DELETE", [id]) => shown(receivers.delete(id)?),
+            ("GET", [id, "events"]) => {
+                let (since, limit) =
+                    (call.number("since")?.unwrap_or(0), call.number("limit")?.unwrap_or(50));
+                let limit = usize::try_from(limit).unwrap_or(MAX_EVENTS).min(MAX_EVENTS);
+                shown(receivers.events(id, since, limit)?)
+            }
+            _ => Err(Refusal::from(Code::NOT_FOUND)),
+        }
+    }
+}
+
+/// Who asks, and under what name.
+#[derive(Clone)]
+struct Asked {
+    role: Role,
+    id: RequestId,
+}
+
+/// Carries out a request whose sender is known.
+#[derive(Clone)]
+struct Desk(Arc<Api>);
+
+impl Service<Request<Buffered<Incoming>>> for Desk {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Buffered<Incoming>>) -> Self::Future {
+        let api = Arc::clone(&self.0);
+        Box::pin(async move { Ok(carry_out(&api, request).await) })
+    }
+}
+
+async fn carry_out(api: &Api, request: Request<Buffered<Incoming>>) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    let Some(Asked { role, id }) = parts.extensions.get::<Asked>().cloned() else {
+        return refuse(Refusal::internal(), &RequestId::from_random(random::wide()), &Style::new());
+    };
+    let outcome = visit::whole(body, MAX_BODY_BYTES).await.and_then(|body| {
+        let (method, path) = (&parts.method, parts.uri.path());
+        api.act(role, &Call { method, path, query: parts.uri.query().unwrap_or_default(), body })
+    });
+    match outcome {
+        Ok((status, value)) => answer(status, &value, &id),
+        Err(refusal) => refuse(refusal, &id, &style(&parts.headers)),
+    }
+}
+
+/// One request, taken apart.
+struct Call<'a> {
+    method: &'a Method,
+    path: &'a str,
+    query: &'a str,
+    body: Bytes,
+}
+
+impl Call<'_> {
+    fn body<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        read_request(&self.body, MAX_BODY_BYTES)
+    }
+
+    /// A number in the query.
+    fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        let value = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.parse()).next();
+        let invalid = |_| Refusal::new(Code::VALIDATION_FAILED, "since and limit are whole numbers");
+        value.transpose().map_err(invalid)
+    }
+}
+
+#[derive(Serialize)]
+struct List<T> {
+    tunnels: Vec<T>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenShown<T> {
+    #[serde(flatten)]
+    token: T,
+    /// Shown this once.
+    api_key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct BudgetRequest {
+    /// Has to be there: nobody lifts a cap by leaving it out.
+    #[serde(deserialize_with = "Option::deserialize")]
+    monthly_budget_usd_cents: Option<u64>,
+}
+
+fn shown(value: impl Serialize) -> Result<(StatusCode, serde_json::Value), Refusal> {
+    let value = serde_json::to_value(value).map_err(|_| Refusal::internal())?;
+    Ok((StatusCode::OK, value))
+}
+
+fn created(value: impl Serialize) -> Result<(StatusCode, serde_json::Value), Refusal> {
+    shown(value).map(|(_, value)| (StatusCode::CREATED, value))
+}
+
+fn answer(status: StatusCode, value: &serde_json::Value, id: &RequestId) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(value.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        headers.insert("x-request-id", id);
+    }
+    response
+}
+
+fn refuse(refusal: Refusal, id: &RequestId, style: &Style) -> Response<Full<Bytes>> {
+    tracing::debug!(code = %refusal.code(), request = %id, "refused an owner's request");
+    refusal.with_request_id(id.clone()).to_response(style)
+}
+
+fn style(headers: &HeaderMap) -> Style {
+    let accept = headers.get(header::ACCEPT).map_or(&b""[..], HeaderValue::as_bytes);
+    Style::new().with_format(Format::for_api(accept))
+}

@@ -1,0 +1,311 @@
+//! What owners decide about visitors: enforced on requests that come, and on streams that run.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs, reason = "a test")]
+
+mod support;
+
+use adit_examples::agent::{Event, Terms};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::Duration;
+use support::{Agent, Greeter, World, http_tunnel, raw};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Within which a stream ends that may not go on.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a01_a07_an_authenticated_tunnel_lets_in_by_the_token_and_keeps_it_to_itself() {
+    let world = World::start().await;
+    let upstream = Mirror::start().await;
+    let mut agent = world.agent_on(http_tunnel(upstream, "my-app"), authenticated());
+    let token = visitor_token(&mut agent).await;
+    let without = visit(&world, "").await;
+    assert!(without.starts_with("HTTP/1.1 401"), "{without}");
+    assert!(without.contains("www-authenticate: Bearer") && without.contains("missing_bearer"), "{without}");
+    for name in ["X-Adit-Authorization", "X-Runloop-Tunnel-Authorization"] {
+        let with = visit(&world, &format!("{name}: Bearer {token}\r\n")).await;
+        assert!(with.starts_with("HTTP/1.1 200"), "{with}");
+        assert!(!with.to_lowercase().contains(&name.to_lowercase()), "the upstream was shown {with}");
+    }
+}
+
+#[tokio::test]
+async fn a09_a_revoked_token_lets_nobody_in_and_ends_running_streams() {
+    let world = World::start().await;
+    let upstream = Ticker::start().await;
+    let mut agent = world.agent_on(http_tunnel(upstream, "my-app"), authenticated());
+    let token = visitor_token(&mut agent).await;
+    let field = format!("x-adit-authorization: Bearer {token}\r\n");
+    let stream = Streaming::start(&world, &field).await;
+    let (status, rotated) = world.api("POST", "/tunnels/my-app/rotate-token", Value::Null).await;
+    assert_eq!(status, 200, "{rotated}");
+    assert!(visit(&world, &field).await.starts_with("HTTP/1.1 401"));
+    stream.ends_cut_off().await;
+    let fresh = format!("x-adit-authorization: Bearer {}\r\n", rotated["auth_token"].as_str().unwrap());
+    Streaming::start(&world, &fresh).await;
+}
+
+#[tokio::test]
+async fn a12_a15_a_revoked_share_ends_what_was_upgraded_by_it() {
+    let world = World::start().await;
+    let upstream = Upgrader::start().await;
+    world.agent(http_tunnel(upstream, "my-app")).serving().await;
+    close(&world, json!({ "auth_mode": "shares" })).await;
+    let share = share(&world, json!({ "name": "demo", "expiresIn": "1h", "allowedMethods": ["GET"] })).await;
+    let key = share["shareUrl"].as_str().unwrap().rsplit('/').next().unwrap();
+    let mut visitor = world.http().await;
+    let upgrade = format!(
+        "GET / HTTP/1.1\r\nhost: {}\r\nx-adit-share: {key}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        world.host("my-app")
+    );
+    visitor.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut head = [0; 1024];
+    let length = visitor.read(&mut head).await.unwrap();
+    assert!(head[..length].starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head[..length]));
+    visitor.write_all(b"ping").await.unwrap();
+    let mut echo = [0; 4];
+    visitor.read_exact(&mut echo).await.unwrap();
+    assert_eq!(&echo, b"ping");
+    let path = format!("/tunnels/my-app/shares/{}", share["id"].as_str().unwrap());
+    assert_eq!(world.api("DELETE", &path, Value::Null).await.0, 200);
+    let end = tokio::time::timeout(CLOSED_WITHIN, visitor.read_to_end(&mut Vec::new())).await;
+    drop(end.expect("the stream goes on"));
+}
+
+#[tokio::test]
+async fn a15_a_revoked_share_ends_a_body_in_its_midst() {
+    let world = World::start().await;
+    let upstream = Ticker::start().await;
+    world.agent(http_tunnel(upstream, "my-app")).serving().await;
+    close(&world, json!({ "auth_mode": "shares" })).await;
+    let share = share(&world, json!({ "name": "demo" })).await;
+    let link = share["shareUrl"].as_str().unwrap();
+    let path = &link[link.find("/.adit/").unwrap()..];
+    let entered = raw(world.http().await, &request(&world, path, "")).await;
+    assert!(entered.starts_with("HTTP/1.1 303") && entered.contains("location: /"), "{entered}");
+    let cookie = entered.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    let field = format!("cookie: {}\r\n", cookie.split(';').next().unwrap());
+    let stream = Streaming::start(&world, &field).await;
+    let path = format!("/tunnels/my-app/shares/{}", share["id"].as_str().unwrap());
+    assert_eq!(world.api("DELETE", &path, Value::Null).await.0, 200);
+    stream.ends_cut_off().await;
+    assert!(visit(&world, &field).await.starts_with("HTTP/1.1 404"));
+    assert!(visit(&world, "").await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn a11_a13_a_shares_methods_and_rate_are_kept() {
+    let world = World::start().await;
+    let upstream = Greeter::start("a").await;
+    world.agent(http_tunnel(upstream.address, "my-app")).serving().await;
+    close(&world, json!({ "auth_mode": "shares" })).await;
+    let share = share(&world, json!({ "name": "demo", "allowedMethods": ["GET"], "rateLimit": 2 })).await;
+    let key = share["shareUrl"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let post = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\nx-adit-share: {key}\r\nconnection: close\r\n\r\n",
+        world.host("my-app")
+    );
+    let refused = raw(world.http().await, post.as_bytes()).await;
+    assert!(refused.starts_with("HTTP/1.1 405") && refused.contains("allow: GET, HEAD"), "{refused}");
+    let field = format!("x-adit-share: {key}\r\n");
+    for expected in ["HTTP/1.1 200", "HTTP/1.1 200", "HTTP/1.1 429"] {
+        let reply = visit(&world, &field).await;
+        assert!(reply.starts_with(expected), "{reply}");
+    }
+    assert!(visit(&world, &field).await.contains("retry-after: "), "with a hint");
+    for wrong in [json!({ "name": "x", "rateLimit": 1001 }), json!({ "name": "x", "expiresIn": "2h" })] {
+        let (status, answer) = world.api("POST", "/tunnels/my-app/shares", wrong).await;
+        assert_eq!((status, answer["error"].as_str()), (400, Some("VALIDATION_FAILED")));
+    }
+}
+
+#[tokio::test]
+async fn a_paused_tunnel_lets_streams_finish_and_a_deleted_one_does_not_until_it_is_restored() {
+    let world = World::start().await;
+    let upstream = Ticker::start().await;
+    world.agent(http_tunnel(upstream, "my-app")).serving().await;
+    let mut stream = Streaming::start(&world, "").await;
+    let command = async |method: &str, path: &str| world.api(method, path, Value::Null).await;
+    assert_eq!(command("POST", "/tunnels/my-app/pause").await.1["status"], "paused");
+    let paused = visit(&world, "").await;
+    assert!(paused.starts_with("HTTP/1.1 503") && paused.contains("TUNNEL_PAUSED"), "{paused}");
+    stream.goes_on().await;
+    assert_eq!(command("POST", "/tunnels/my-app/resume").await.1["status"], "active");
+    let (_, deleted) = command("DELETE", "/tunnels/my-app").await;
+    assert_eq!(deleted["status"], "delete_pending");
+    stream.ends_cut_off().await;
+    assert!(visit(&world, "").await.starts_with("HTTP/1.1 404"));
+    let (status, taken) = world.api("POST", "/tunnels", json!({ "subdomain": "my-app" })).await;
+    assert_eq!(status, 409, "the name is held for 24 hours: {taken}");
+    assert_eq!(command("POST", "/tunnels/my-app/restore").await.1["status"], "active");
+    Streaming::start(&world, "").await;
+}
+
+#[tokio::test]
+async fn rules_about_networks_paths_and_fields_are_kept() {
+    let world = World::start().await;
+    let upstream = Mirror::start().await;
+    world.agent(http_tunnel(upstream, "my-app")).serving().await;
+    close(
+        &world,
+        json!({
+            "deny_paths": ["/admin"],
+            "request_headers": { "set": { "x-env": "staging" }, "remove": ["x-debug"] },
+            "response_headers": { "set": { "x-frame-options": "DENY" } },
+        }),
+    )
+    .await;
+    let denied = raw(world.http().await, &request(&world, "/%61dmin/x", "")).await;
+    assert!(denied.starts_with("HTTP/1.1 403") && denied.contains("ACCESS_DENIED"), "{denied}");
+    let reply = visit(&world, "x-debug: 1\r\nx-env: forged\r\n").await;
+    assert!(reply.contains("x-frame-options: DENY") && reply.contains("x-env: staging"), "{reply}");
+    assert!(!reply.contains("x-debug") && !reply.contains("forged"), "{reply}");
+    close(&world, json!({ "deny_networks": ["127.0.0.0/8"] })).await;
+    assert!(visit(&world, "").await.starts_with("HTTP/1.1 403"));
+    let (status, answer) = world.api("PUT", "/tunnels/my-app/policy", json!({ "rate_per_minute": 0 })).await;
+    assert_eq!((status, answer["next_action"].as_str()), (400, Some("FIX_REQUEST_AND_RETRY")));
+}
+
+#[tokio::test]
+async fn a_budget_of_bytes_ends_streams_and_lets_nobody_in_once_it_is_spent() {
+    let world = World::start().await;
+    let upstream = Ticker::start().await;
+    world.agent(http_tunnel(upstream, "my-app")).serving().await;
+    close(&world, json!({ "byte_budget": 2000 })).await;
+    Streaming::start(&world, "").await.ends_cut_off().await;
+    let refused = visit(&world, "").await;
+    assert!(refused.starts_with("HTTP/1.1 403") && refused.contains("CONTACT_OWNER"), "{refused}");
+}
+
+fn authenticated() -> Terms {
+    Terms { auth: Some("authenticated".to_owned()), ..Terms::default() }
+}
+
+async fn visitor_token(agent: &mut Agent) -> String {
+    let token = agent
+        .event(|event| match event {
+            Event::VisitorToken { token } => Some(token.0.clone()),
+            _ => None,
+        })
+        .await;
+    agent.serving().await;
+    token
+}
+
+async fn close(world: &World, policy: Value) {
+    let (status, answer) = world.api("PUT", "/tunnels/my-app/policy", policy).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+async fn share(world: &World, terms: Value) -> Value {
+    let (status, share) = world.api("POST", "/tunnels/my-app/shares", terms).await;
+    assert_eq!(status, 201, "{share}");
+    share
+}
+
+async fn visit(world: &World, fields: &str) -> String {
+    raw(world.http().await, &request(world, "/", fields)).await
+}
+
+fn request(world: &World, target: &str, fields: &str) -> Vec<u8> {
+    let host = world.host("my-app");
+    format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n{fields}connection: close\r\n\r\n").into_bytes()
+}
+
+/// A visitor who reads a body without an end.
+struct Streaming(TcpStream);
+
+impl Streaming {
+    async fn start(world: &World, fields: &str) -> Self {
+        let mut visitor = world.http().await;
+        visitor.write_all(&request(world, "/", fields)).await.unwrap();
+        let mut streaming = Self(visitor);
+        let head = streaming.goes_on().await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        streaming
+    }
+
+    async fn goes_on(&mut self) -> String {
+        let mut octets = [0; 1024];
+        let length = self.0.read(&mut octets).await.unwrap();
+        assert!(length > 0, "the stream has ended");
+        String::from_utf8_lossy(&octets[..length]).into_owned()
+    }
+
+    /// Ends in time, and not as a whole body would.
+    async fn ends_cut_off(mut self) {
+        let mut rest = Vec::new();
+        let end = tokio::time::timeout(CLOSED_WITHIN, self.0.read_to_end(&mut rest)).await;
+        let is_clean = end.expect("the stream goes on").is_ok() && rest.ends_with(b"0\r\n\r\n");
+        assert!(!is_clean, "a cut body looks whole");
+    }
+}
+
+/// An upstream whose answer never ends.
+struct Ticker;
+
+impl Ticker {
+    async fn start() -> SocketAddr {
+        serve(async |mut socket: TcpStream, _| {
+            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            socket.write_all(head).await?;
+            loop {
+                socket.write_all(b"5\r\ntick\n\r\n").await?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+    }
+}
+
+/// An upstream that changes protocols and echoes.
+struct Upgrader;
+
+impl Upgrader {
+    async fn start() -> SocketAddr {
+        serve(async |mut socket: TcpStream, _| {
+            let head =
+                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+            socket.write_all(head).await?;
+            let (mut reader, mut writer) = socket.split();
+            tokio::io::copy(&mut reader, &mut writer).await.map(drop)
+        })
+        .await
+    }
+}
+
+/// An upstream that answers with the head it got.
+struct Mirror;
+
+impl Mirror {
+    async fn start() -> SocketAddr {
+        serve(async |mut socket: TcpStream, head: Vec<u8>| {
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", head.len());
+            socket.write_all(answer.as_bytes()).await?;
+            socket.write_all(&head).await
+        })
+        .await
+    }
+}
+
+async fn serve<F>(answer: impl Fn(TcpStream, Vec<u8>) -> F + Clone + Send + Sync + 'static) -> SocketAddr
+where
+    F: Future<Output = std::io::Result<()>> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut head = vec![0; 4096];
+                let length = socket.read(&mut head).await.unwrap_or(0);
+                head.truncate(length);
+                // The visitor going away is no failure of the upstream's.
+                let _ = answer(socket, head).await;
+            });
+        }
+    });
+    address
+}
