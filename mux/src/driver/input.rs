@@ -42,6 +42,11 @@ impl Input {
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(Ok(0)) => return self.ended(Ok(Bytes::new())),
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Some connections say that there is nothing by an error, and wake nobody then.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    task.waker().wake_by_ref();
+                    break;
+                }
                 Poll::Ready(Err(error)) => return self.ended(Err(error)),
                 Poll::Pending if self.segment.is_empty() => return Poll::Pending,
                 Poll::Pending => {
@@ -49,6 +54,9 @@ impl Input {
                     break;
                 }
             }
+        }
+        if self.segment.is_empty() {
+            return Poll::Pending;
         }
         Poll::Ready(Ok(self.segment.split().freeze()))
     }

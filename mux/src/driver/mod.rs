@@ -4,10 +4,13 @@ mod incoming;
 mod input;
 #[cfg(any(feature = "stream", feature = "axum", feature = "tower"))]
 mod listener;
+#[cfg(test)]
+mod model;
 mod relay;
 mod session;
 mod shared;
 mod stream;
+mod sync;
 mod turns;
 
 pub use incoming::{Incoming, IncomingStream};
@@ -24,6 +27,7 @@ use input::Input;
 use shared::{SEND_ROUNDS, Shared, Turn, now};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -79,7 +83,8 @@ impl Builder {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        let core = Connection::new(self.role, self.config, now());
+        let config = if self.config.id == 0 { self.config.id(next_id()) } else { self.config };
+        let core = Connection::new(self.role, config, now());
         let shared = Arc::new(Shared::new(core, Box::new(writer)));
         let driver = Driver {
             shared: Arc::clone(&shared),
@@ -268,8 +273,14 @@ impl Driver {
         let mut output = self.shared.output();
         output.set_driver(task.waker());
         if !closing.is_shut_down {
-            if self.shared.send(&mut output, SEND_ROUNDS).is_err() {
-                return Poll::Ready(end);
+            match self.shared.send(&mut output, SEND_ROUNDS) {
+                Ok(false) => {}
+                // It takes more, but others have their turn first; CLOSE may still be due.
+                Ok(true) => {
+                    task.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Err(_) => return Poll::Ready(end),
             }
             if !output.is_done() {
                 return Poll::Pending;
@@ -305,5 +316,12 @@ impl std::fmt::Debug for Driver {
 
 /// How many octets the driver reads before others get their turn: what is handed on is taken while it is in the cache.
 const INPUT_AT_ONCE: usize = 256 * 1024;
+
+/// A number for a session that was given none, unlike all others of this process.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// How long the peer may take to close a connection after CLOSE.
 const LINGER: Duration = Duration::from_secs(1);

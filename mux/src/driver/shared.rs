@@ -5,6 +5,7 @@
 //! system. A task that has something to say takes `output` only if it is free: if it isn't, whoever holds it, or the
 //! driver, sends it.
 
+use super::sync::{AtomicBool, Mutex, MutexGuard};
 use super::turns::{LastWake, Turns};
 use crate::connection::{Batch, Connection, Event, StreamKey};
 use crate::{SessionEnd, SessionStats, StreamError};
@@ -14,8 +15,8 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
@@ -220,7 +221,13 @@ impl Shared {
     /// `None` if the queue must be used, 0 if the connection is full.
     fn try_direct(&self, output: &mut Output, key: StreamKey, octets: &[u8]) -> io::Result<Option<usize>> {
         let now = now();
-        let Some((room, id)) = self.take_direct_room(output, now, key, octets.len()) else { return Ok(None) };
+        let Some((room, id)) = self.take_direct_room(output, now, key, octets.len()) else {
+            // What was batched for others has to go out all the same: nobody else knows of it.
+            if !output.batch.is_empty() && self.send(output, SEND_ROUNDS)? {
+                self.nudge();
+            }
+            return Ok(None);
+        };
         let octets = octets.get(..room).unwrap_or_default();
         let frame_bytes = output.batch.frame_most();
         let mut headers = [[0; HEADER_BYTES]; DIRECT_FRAMES];
@@ -230,7 +237,7 @@ impl Shared {
         }
         let frames = Frames { headers: &headers, payload: octets, frame_bytes };
         let queued = output.batch.len();
-        let written = match output.write_with(Some(&frames))? {
+        let written = match output.write_with(Some(&frames), &self.is_unfinished)? {
             Poll::Ready(written) => written,
             Poll::Pending => 0,
         };
@@ -238,16 +245,16 @@ impl Shared {
         if let Some((frame, from)) = rest_from {
             output.rest_of(&frames, frame, from);
         }
-        output.write_rest()?;
+        output.write_rest(&self.is_unfinished)?;
         if taken < room {
             self.state().core.give_back_direct(key, room - taken);
         }
         if output.is_blocked {
             output.report(now, &mut self.state().core);
         } else {
-            output.poll_flush()?;
+            output.poll_flush(&self.is_unfinished)?;
         }
-        self.is_unfinished.store(!output.is_done(), Ordering::Release);
+        self.is_unfinished.store(output.needs_driver(), Ordering::Release);
         Ok(Some(taken))
     }
 
@@ -278,7 +285,7 @@ impl Shared {
     /// Says whether more is due that the connection might take.
     pub(super) fn send(&self, output: &mut Output, rounds: usize) -> io::Result<bool> {
         let result = self.send_batches(output, rounds);
-        self.is_unfinished.store(!output.is_done(), Ordering::Release);
+        self.is_unfinished.store(output.needs_driver(), Ordering::Release);
         result
     }
 
@@ -288,15 +295,15 @@ impl Shared {
             let has_more = self.gather(now, output);
             if output.batch.is_empty() {
                 output.is_blocked = false;
-                output.poll_flush()?;
+                output.poll_flush(&self.is_unfinished)?;
                 return Ok(false);
             }
-            if output.write_with(None)?.is_pending() {
+            if output.write_with(None, &self.is_unfinished)?.is_pending() {
                 output.report(now, &mut self.state().core);
                 return Ok(false);
             }
             if output.batch.is_empty() && !has_more && !output.is_stalled {
-                output.poll_flush()?;
+                output.poll_flush(&self.is_unfinished)?;
                 return Ok(false);
             }
         }
@@ -521,6 +528,12 @@ impl Output {
         self.batch.is_empty() && !self.needs_flush
     }
 
+    /// Whether something is left that only the driver sees to: even where nothing waits to be written, somebody has to
+    /// notice that the connection takes more again.
+    fn needs_driver(&self) -> bool {
+        !self.is_done() || self.is_blocked
+    }
+
     pub(super) const fn is_blocked(&self) -> bool {
         self.is_blocked
     }
@@ -537,8 +550,39 @@ impl Output {
     }
 
     /// One write call: what is batched, then frames straight from the caller's buffer.
-    fn write_with(&mut self, frames: Option<&Frames<'_>>) -> io::Result<Poll<usize>> {
-        let Some(waker) = &self.waker else { return Ok(Poll::Pending) };
+    ///
+    /// A connection that is full wakes the driver when it takes more, and the driver may have looked and gone to sleep
+    /// again before it could know that it is needed. So `is_unfinished` says so first, and the connection is asked once
+    /// more.
+    fn write_with(
+        &mut self,
+        frames: Option<&Frames<'_>>,
+        is_unfinished: &AtomicBool,
+    ) -> io::Result<Poll<usize>> {
+        let (mut answer, mut offered) = self.try_write(frames)?;
+        if answer.is_pending() {
+            is_unfinished.store(true, Ordering::Release);
+            (answer, offered) = self.try_write(frames)?;
+        }
+        self.is_blocked = answer.is_pending();
+        match answer {
+            Poll::Ready(written) => {
+                self.batch.took(written);
+                self.call_limit.wrote(written, written < offered);
+                self.unreported += written;
+                self.needs_flush = true;
+            }
+            Poll::Pending => {
+                self.batch.gather_less();
+                self.call_limit.is_full();
+            }
+        }
+        Ok(answer)
+    }
+
+    /// One write call, and how much it was offered.
+    fn try_write(&mut self, frames: Option<&Frames<'_>>) -> io::Result<(Poll<usize>, usize)> {
+        let Some(waker) = &self.waker else { return Ok((Poll::Pending, 0)) };
         let Some(io) = &mut self.io else { return Err(io::ErrorKind::NotConnected.into()) };
         let (mut task, io) = (Context::from_waker(waker), Pin::new(io));
         let mut offered = self.batch.len();
@@ -556,28 +600,14 @@ impl Output {
                 io.poll_write_vectored(&mut task, slices.get(..used).unwrap_or_default())
             }
         };
-        let answer = checked(answer, offered, waker)?;
-        self.is_blocked = answer.is_pending();
-        match answer {
-            Poll::Ready(written) => {
-                self.batch.took(written);
-                self.call_limit.wrote(written, written < offered);
-                self.unreported += written;
-                self.needs_flush = true;
-            }
-            Poll::Pending => {
-                self.batch.gather_less();
-                self.call_limit.is_full();
-            }
-        }
-        Ok(answer)
+        Ok((checked(answer, offered, waker)?, offered))
     }
 
     /// Writes what is batched until the connection takes no more, which is when it promises to wake the driver.
-    fn write_rest(&mut self) -> io::Result<()> {
+    fn write_rest(&mut self, is_unfinished: &AtomicBool) -> io::Result<()> {
         while !self.batch.is_empty() && !self.is_blocked {
             // Whether it is blocked is noted there.
-            let _ = self.write_with(None)?;
+            let _ = self.write_with(None, is_unfinished)?;
         }
         Ok(())
     }
@@ -612,12 +642,19 @@ impl Output {
         }
     }
 
-    fn poll_flush(&mut self) -> io::Result<()> {
+    fn poll_flush(&mut self, is_unfinished: &AtomicBool) -> io::Result<()> {
         let (Some(waker), Some(io)) = (&self.waker, &mut self.io) else { return Ok(()) };
         if !self.needs_flush {
             return Ok(());
         }
-        match Pin::new(io).poll_flush(&mut Context::from_waker(waker)) {
+        let mut task = Context::from_waker(waker);
+        let mut flushed = Pin::new(&mut *io).poll_flush(&mut task);
+        if flushed.is_pending() {
+            // As for writes: whoever is woken must be able to see why.
+            is_unfinished.store(true, Ordering::Release);
+            flushed = Pin::new(io).poll_flush(&mut task);
+        }
+        match flushed {
             Poll::Ready(result) => {
                 self.needs_flush = false;
                 result
@@ -634,7 +671,10 @@ fn checked(poll: Poll<io::Result<usize>>, offered: usize, waker: &Waker) -> io::
         Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
         Poll::Ready(Ok(written)) if written > offered => Err(io::ErrorKind::InvalidData.into()),
         Poll::Ready(Ok(written)) => Ok(Poll::Ready(written)),
-        Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {
+        // Some connections say that they are full by an error, and wake nobody then.
+        Poll::Ready(Err(error))
+            if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) =>
+        {
             waker.wake_by_ref();
             Ok(Poll::Pending)
         }
