@@ -1,8 +1,8 @@
 //! What the application asks for.
 
 use super::slot::{RecvState, SendState, Slot};
-use super::{Connection, Phase, StreamKey, to_usize};
-use crate::{DatagramError, OpenError, StreamError};
+use super::{Connection, Phase, Priority, StreamKey, to_usize};
+use crate::{DatagramError, OpenError, Origin, StreamError};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{MAX_DATA_BYTES, MAX_HEAD_BYTES};
 use bytes::Bytes;
@@ -43,6 +43,7 @@ impl Connection {
             self.drain(self.now, CloseCode::DRAINING, Bytes::from_static(b"stream ids are used up"));
         }
         self.stats.streams_opened += 1;
+        self.watch.stream_opened(Origin::Local);
         Ok(Some(key))
     }
 
@@ -81,6 +82,7 @@ impl Connection {
     /// Turns a stream of the peer down: both halves end with `code`.
     pub fn refuse(&mut self, key: StreamKey, code: CloseCode) {
         self.stats.streams_refused += 1;
+        self.watch.stream_refused(Origin::Local, self.stream_id(key), code);
         self.reset(key, code);
         self.stop(key, code);
         self.release_send(key);
@@ -275,10 +277,20 @@ impl Connection {
         self.free_if_over(to_usize(key.place));
     }
 
-    /// Lets the stream send `frames` frames in each of its turns, 1 (the default) to 16.
+    /// Lets the stream send `frames` frames in each of its turns, 1 (the default) to 16: so many times the share of
+    /// equally urgent streams.
     pub fn set_weight(&mut self, key: StreamKey, frames: u8) {
         if let Some(slot) = self.slot_mut(key) {
-            slot.weight = frames.clamp(1, 16);
+            slot.share.weight = frames.clamp(1, 16);
+        }
+    }
+
+    /// Says how urgent what the stream sends is, beside other streams; the default is [`Priority::Normal`].
+    ///
+    /// It is this side's choice alone: the peer is not told, and sends as it sees fit.
+    pub fn set_priority(&mut self, key: StreamKey, priority: Priority) {
+        if let Some(slot) = self.slot_mut(key) {
+            slot.share.priority = priority;
         }
     }
 
@@ -355,6 +367,9 @@ impl Connection {
             slot.send.sent += bytes;
         }
         self.stats.payload_sent += bytes;
+        if bytes > 0 {
+            self.watch.payload_sent(self.stream_id(key), bytes);
+        }
     }
 
     /// Takes back what did not go out of the last [`take_direct`](Self::take_direct).

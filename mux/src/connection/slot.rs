@@ -1,6 +1,7 @@
 //! What is kept for one stream.
 
 use super::queue::ChunkQueue;
+use super::schedule::Share;
 use crate::StreamError;
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::MAX_DATA_BYTES;
@@ -35,8 +36,8 @@ pub(crate) struct Slot {
     pub(crate) stop_due: bool,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// How many frames it may send in one turn, 1 to 16.
-    pub(crate) weight: u8,
+    /// What it is due beside other streams.
+    pub(crate) share: Share,
     pub(crate) send: SendHalf,
     pub(crate) recv: RecvHalf,
     /// The head, until it is emitted or taken.
@@ -98,6 +99,8 @@ pub(crate) struct RecvHalf {
     pub(crate) window: u32,
     /// How much of `window` is reserved in the pools.
     pub(crate) reserved: u32,
+    /// Unread octets that are slices of the buffers they came in: at least as many as there are.
+    pub(crate) sliced: usize,
     /// Unread DATA frames of a few octets.
     pub(crate) small_frames: u32,
     /// Why this side wants no more, if so.
@@ -139,7 +142,7 @@ impl Slot {
             stop_due: false,
             readable: false,
             writable: false,
-            weight: 1,
+            share: Share::new(),
             send: SendHalf {
                 state: SendState::Open,
                 queue: ChunkQueue::default(),
@@ -158,6 +161,7 @@ impl Slot {
                 limit: u64::from(window),
                 window,
                 reserved,
+                sliced: 0,
                 small_frames: 0,
                 stopped: None,
                 waiting: false,
@@ -227,10 +231,11 @@ impl SendHalf {
         usize::try_from(self.limit.saturating_sub(self.sent)).unwrap_or(usize::MAX)
     }
 
-    /// Whether the credit suffices for a whole frame or for all that is queued. A peer that grants octet by octet
-    /// would otherwise make us send frames of one octet (the silly window).
+    /// Whether the credit suffices for a quarter of a frame or for all that is queued. A peer that grants octet by octet
+    /// would otherwise make us send frames of one octet (the silly window). An honest one grants a quarter of its window
+    /// at a time, which is no less even where the window is the floor: that must not wait.
     pub(crate) fn has_worthwhile_credit(&self) -> bool {
         let credit = self.credit();
-        credit >= self.queue.len().min(usize::from(MAX_DATA_BYTES)) || (self.forced && credit > 0)
+        credit >= self.queue.len().min(usize::from(MAX_DATA_BYTES / 4)) || (self.forced && credit > 0)
     }
 }

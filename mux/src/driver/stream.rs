@@ -1,8 +1,8 @@
 //! The two halves of a stream.
 
 use super::shared::{Direct, Shared};
-use crate::StreamError;
 use crate::connection::StreamKey;
+use crate::{Priority, StreamError};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use std::future::poll_fn;
@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A stream: bytes both ways, each way with an end of its own.
 ///
 /// It is tokio's `AsyncRead` and `AsyncWrite`; `shutdown` ends the sending half with FIN and leaves the other open.
+/// `read` and `write` are cancel-safe: nothing is taken or sent unless they resolve. Whoever drops `write_all`,
+/// `read_exact` or `read_to_end` half-way doesn't learn how far they came; the stream itself goes on.
 /// Errors carry a [`StreamError`], see [`StreamError::of`].
 #[derive(Debug)]
 pub struct Stream {
@@ -134,9 +136,15 @@ impl SendStream {
         self.shared.with(|state| state.core.reset(self.key, code));
     }
 
-    /// How many frames of 16,376 octets this stream may send in each of its turns, 1 (the default) to 16.
+    /// How many frames of 16,376 octets this stream may send in each of its turns, 1 (the default) to 16: so many times
+    /// the share of equally urgent streams. The peer's half is the peer's to weigh.
     pub fn set_weight(&mut self, frames: u8) {
         self.shared.state().core.set_weight(self.key, frames);
+    }
+
+    /// How urgent what this half sends is, beside the other streams of the session.
+    pub fn set_priority(&mut self, priority: Priority) {
+        self.shared.state().core.set_priority(self.key, priority);
     }
 
     fn poll_write_octets(&self, task: &mut Context<'_>, octets: &[u8]) -> Poll<Result<usize, StreamError>> {
