@@ -78,7 +78,30 @@ impl Bucket {
         let gained = elapsed.as_micros().saturating_mul(u128::from(self.allowance.per_second)) / 1_000_000;
         if gained > 0 {
             self.give(u32::try_from(gained).unwrap_or(u32::MAX));
-            self.refilled = now;
+            // What is left over of the time counts for the next event.
+            let micros = gained.saturating_mul(1_000_000) / u128::from(self.allowance.per_second.max(1));
+            let spent = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+            self.refilled = self.refilled.checked_add(spent).map_or(now, |at| at.min(now));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test owns its clock")]
+    fn a_bucket_refills_at_its_rate_however_often_it_is_asked() {
+        let mut now = Instant::now();
+        let mut bucket = Bucket::new(Allowance::new(5, 10), now);
+        let mut taken = 0;
+        // Every 70 ms for 70 s: what is left over of each pause must not be lost.
+        for _ in 0..1_000 {
+            now += Duration::from_millis(70);
+            taken += u32::from(bucket.take(now));
+        }
+        assert!((700..=706).contains(&taken), "{taken}");
+        assert_eq!(Bucket::new(Allowance::new(1, 0), now).next(), None);
     }
 }

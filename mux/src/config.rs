@@ -1,6 +1,7 @@
 //! Every limit of a session, with its default and what it costs.
 
-use crate::Budget;
+use crate::observe::Watcher;
+use crate::{Budget, Observer};
 use adit_wire_proto::frame::MAX_DATA_BYTES;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 /// The limits of one session. All have safe defaults; see each setter for sizing.
 ///
 /// Memory that a peer can make this side hold is at most the [`pool`](Self::pool), plus for each stream the larger of
-/// the [`floor`](Self::FLOOR_BYTES) and the [`hello window`](Self::hello_window), plus about 8 KiB a stream.
+/// the [`floor`](Self::FLOOR_BYTES) and the [`hello window`](Self::hello_window), plus about 8 KiB a stream, plus 32 MiB
+/// of read buffers that frames which nobody reads may keep alive.
 ///
 /// ```
 /// use adit_mux::Config;
@@ -44,6 +46,8 @@ pub struct Config {
     pub(crate) datagram_age: Duration,
     pub(crate) grease: bool,
     pub(crate) seed: u64,
+    pub(crate) id: u64,
+    pub(crate) observer: Watcher,
 }
 
 impl Default for Config {
@@ -75,6 +79,8 @@ impl Default for Config {
             datagram_age: Duration::from_millis(100),
             grease: true,
             seed: 0,
+            id: 0,
+            observer: Watcher::default(),
         }
     }
 }
@@ -228,6 +234,19 @@ impl Config {
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
+    }
+
+    /// What the session is called in spans and logs; default 0, for which [`Builder`](crate::Builder) puts the next
+    /// number of this process.
+    #[must_use]
+    pub fn id(self, id: u64) -> Self {
+        Self { id, ..self }
+    }
+
+    /// Who is told what happens in the session; default nobody.
+    #[must_use]
+    pub fn observer(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Watcher(Some(observer)), ..self }
     }
 }
 

@@ -13,11 +13,14 @@ pub use budget::Budget;
 mod error;
 pub use error::{Abuse, DatagramError, OpenError, SessionEnd, StreamError, Timeout, Violation};
 
+mod observe;
+pub use observe::{Observer, Origin};
+
 mod stats;
 pub use stats::SessionStats;
 
 mod connection;
-pub use connection::{Batch, Connection, Event, StreamKey};
+pub use connection::{Batch, Connection, Event, Priority, StreamKey};
 
 #[cfg(feature = "tokio")]
 mod driver;

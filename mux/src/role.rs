@@ -21,6 +21,14 @@ impl Role {
         }
     }
 
+    #[cfg(feature = "tracing")]
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Dialler => "dialler",
+            Self::Listener => "listener",
+        }
+    }
+
     /// The other side.
     pub const fn peer(self) -> Self {
         match self {

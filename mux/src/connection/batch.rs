@@ -191,13 +191,16 @@ impl Batch {
         self.copy(&header.encode());
     }
 
-    pub(crate) fn frame(&mut self, frame: &Frame) {
+    /// Adds a whole frame; says how it begins.
+    pub(crate) fn frame(&mut self, frame: &Frame) -> Option<FrameHeader> {
         self.frames += 1;
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         frame.encode(&mut scratch);
         self.copy(&scratch);
+        let header = scratch.first_chunk().and_then(|octets| FrameHeader::decode(*octets).ok());
         self.scratch = scratch;
+        header
     }
 
     /// Adds octets by copying them into the arena.

@@ -1,7 +1,7 @@
 //! Two-phase drain: a heads-up, then the last id that counts, then the end.
 
 use super::{Connection, Phase, RecvState, SendState};
-use crate::{SessionEnd, Violation};
+use crate::{Origin, SessionEnd, Violation};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::Frame;
 use bytes::Bytes;
@@ -46,6 +46,8 @@ impl Connection {
         if self.drain.ours.is_some() || self.end().is_some() {
             return;
         }
+        self.stats.drains += 1;
+        self.watch.draining(Origin::Local, code);
         self.drain.ours =
             Some(Ours { code, reason, since: self.now, frame_due: true, last_id: None, is_expired: false });
         self.due.openable = true;
@@ -125,13 +127,19 @@ impl Connection {
         reason: Bytes,
         heads_up: bool,
     ) -> Result<(), Violation> {
+        if self.drain.theirs && (heads_up || self.drain.their_last_id.is_some()) {
+            // A heads-up and a last id are all that a drain needs; each last id is compared with every stream.
+            self.useless()?;
+        }
         if !self.drain.theirs {
             self.drain.theirs = true;
+            self.stats.drains += 1;
+            self.watch.draining(Origin::Peer, code);
             self.due.draining = Some((code, reason));
             self.due.openable = true;
         }
         if heads_up {
-            return if self.drain.their_last_id.is_some() { self.useless() } else { Ok(()) };
+            return Ok(());
         }
         let highest = self.next_local_id.saturating_sub(2);
         let is_ours = last_id % 2 == self.role.first_id() % 2;
@@ -155,6 +163,7 @@ impl Connection {
     /// Ends a stream of ours that the peer never processed.
     fn refuse_local(&mut self, place: usize) {
         let Some(slot) = self.slots.get_mut(place) else { return };
+        self.watch.stream_refused(Origin::Peer, slot.id, CloseCode::REFUSED);
         slot.recv.state = RecvState::Refused;
         slot.send.state = SendState::Finished;
         slot.send.queue.clear(&mut self.send_pool);

@@ -7,15 +7,18 @@ mod drain;
 mod parser;
 mod queue;
 mod receive;
+mod schedule;
 mod slot;
 mod timers;
 mod transmit;
 mod window;
 
 pub use batch::Batch;
+pub use schedule::Priority;
 
 use crate::budget::Bucket;
-use crate::{Config, Role, SessionEnd, SessionStats};
+use crate::observe::Watch;
+use crate::{Config, Origin, Role, SessionEnd, SessionStats};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::Hello;
 use bytes::Bytes;
@@ -23,6 +26,7 @@ use datagrams::DatagramQueue;
 use drain::Drain;
 use parser::Parser;
 use queue::Pool;
+use schedule::Schedule;
 use slab::Slab;
 use slot::{RecvState, SendState, Slot};
 use std::collections::{HashMap, VecDeque};
@@ -97,10 +101,8 @@ pub struct Connection {
     incoming: VecDeque<usize>,
     /// Streams with control frames due, each once.
     control: VecDeque<usize>,
-    /// Streams that were idle and have something to send, each once, in this list or the next.
-    ready_new: VecDeque<usize>,
-    /// Streams that had their turn and have more to send.
-    ready_old: VecDeque<usize>,
+    /// Streams that have something to send, each once.
+    ready: Schedule,
     /// Streams whose credit is too small to be worth a frame, each once.
     stingy: VecDeque<usize>,
     /// Streams with events due, each once.
@@ -110,6 +112,10 @@ pub struct Connection {
     pool_left: u64,
     recv_pool: Pool,
     send_pool: Pool,
+    /// Sum of what streams hold in slices; at most what `receive` allows.
+    sliced: usize,
+    /// Octets of payload that were read, or dropped unread.
+    payload_taken: u64,
     datagrams_in: DatagramQueue,
     datagrams_out: DatagramQueue,
 
@@ -131,6 +137,7 @@ pub struct Connection {
     drain: Drain,
     timers: Timers,
     stats: SessionStats,
+    watch: Watch,
 }
 
 /// Names one stream of one [`Connection`], locally; not what stands on the wire.
@@ -255,14 +262,15 @@ impl Connection {
             opening: VecDeque::new(),
             incoming: VecDeque::new(),
             control: VecDeque::new(),
-            ready_new: VecDeque::new(),
-            ready_old: VecDeque::new(),
+            ready: Schedule::default(),
             stingy: VecDeque::new(),
             events: VecDeque::new(),
             due: DueEvents::default(),
             pool_left: config.pool,
             recv_pool: Pool::new(4096),
             send_pool: Pool::new(usize::from(adit_wire_proto::frame::MAX_DATA_BYTES)),
+            sliced: 0,
+            payload_taken: 0,
             datagrams_in: DatagramQueue::new(config.datagram_queue, config.datagram_flow_queue),
             datagrams_out: DatagramQueue::new(config.datagram_queue, config.datagram_flow_queue),
             useless: Bucket::new(config.useless, now),
@@ -281,6 +289,7 @@ impl Connection {
             drain: Drain::default(),
             timers: Timers::new(&config, now),
             stats: SessionStats::default(),
+            watch: Watch::new(config.observer.clone(), config.id, role),
             config,
         }
     }
@@ -321,6 +330,7 @@ impl Connection {
         stats.min_rtt = self.min_rtt;
         stats.datagrams_dropped = self.datagrams_in.dropped + self.datagrams_out.dropped;
         stats.window_pool_left = self.pool_left;
+        stats.unread_bytes = self.stats.payload_received - self.payload_taken;
         stats
     }
 
@@ -374,6 +384,7 @@ impl Connection {
         if matches!(self.phase, Phase::Ended { .. }) {
             return;
         }
+        self.watch.ended(&end);
         self.phase = Phase::Ended { end, close };
         self.due.closed = true;
         self.due.openable = true;
@@ -428,7 +439,7 @@ impl Connection {
         }
         if slot.is_sendable() {
             slot.in_ready = true;
-            self.ready_new.push_back(place);
+            self.ready.add(place, &mut slot.share);
             return;
         }
         let is_stingy = matches!(slot.send.state, SendState::Open | SendState::Finishing)
@@ -454,7 +465,10 @@ impl Connection {
             return;
         }
         let mut slot = self.slots.remove(place);
-        slot.recv.queue.clear(&mut self.recv_pool);
+        self.stats.streams_closed += 1;
+        self.watch.stream_closed(Origin::local_if(slot.local));
+        self.payload_taken += to_u64(slot.recv.queue.clear(&mut self.recv_pool));
+        self.sliced -= slot.recv.sliced;
         slot.send.queue.clear(&mut self.send_pool);
         self.ids.remove(&slot.id);
         self.release_window(slot.recv.reserved);

@@ -32,9 +32,9 @@ pub(crate) enum Item {
     /// `last` if the frame ends there.
     Payload { length: usize, last: bool },
     /// A whole frame of another kind.
-    Frame(Frame),
+    Frame(FrameHeader, Frame),
     /// A frame begins that means nothing to us, and will be skipped.
-    Skipped,
+    Skipped(FrameHeader),
 }
 
 impl Parser {
@@ -117,7 +117,7 @@ impl Parser {
         let is_known = header.kind().name().is_some();
         if !is_known || header.kind() == FrameKind::PAD {
             self.state = State::Skip { left };
-            return Some(Item::Skipped);
+            return Some(Item::Skipped(header));
         }
         self.state = State::Body(header);
         None
@@ -135,7 +135,7 @@ impl Parser {
             std::mem::take(&mut self.carry).freeze()
         };
         self.state = State::Header;
-        Frame::decode(header, body).map(|frame| Some(Item::Frame(frame))).map_err(FrameError::into)
+        Frame::decode(header, body).map(|frame| Some(Item::Frame(header, frame))).map_err(FrameError::into)
     }
 
     fn carry_up_to(&mut self, length: usize, input: &mut Bytes) {

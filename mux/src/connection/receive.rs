@@ -3,7 +3,7 @@
 use super::parser::Item;
 use super::slot::{RecvState, SendState, Slot};
 use super::{Connection, Phase, to_u64};
-use crate::{Abuse, SessionEnd, Violation};
+use crate::{Abuse, Origin, SessionEnd, Violation};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{Frame, FrameHeader, Hello, MAX_DATA_BYTES, VersionRange};
 use bytes::{Buf, Bytes};
@@ -25,6 +25,7 @@ impl Connection {
         }
         self.timers.received = self.now;
         self.stats.bytes_received += to_u64(input.len());
+        self.watch.received(to_u64(input.len()));
         let frames_before = self.stats.frames_received;
         if let Err(violation) = self.receive_frames(&mut input) {
             let code = violation.close_code();
@@ -55,16 +56,20 @@ impl Connection {
     fn receive_frames(&mut self, input: &mut Bytes) -> Result<(), Violation> {
         while !matches!(self.phase, Phase::Ended { .. }) {
             if let Some(header) = self.parser.whole_data(input)? {
+                self.watch.frame_received(header);
                 self.on_data(header)?;
                 self.on_payload(input, usize::from(header.length()), true);
                 continue;
             }
-            match self.parser.next(input)? {
-                None => return Ok(()),
-                Some(Item::Data(header)) => self.on_data(header)?,
-                Some(Item::Payload { length, last }) => self.on_payload(input, length, last),
-                Some(Item::Skipped) => self.on_skipped()?,
-                Some(Item::Frame(frame)) => self.on_frame(frame)?,
+            let Some(item) = self.parser.next(input)? else { return Ok(()) };
+            if let Item::Data(header) | Item::Skipped(header) | Item::Frame(header, _) = &item {
+                self.watch.frame_received(*header);
+            }
+            match item {
+                Item::Data(header) => self.on_data(header)?,
+                Item::Payload { length, last } => self.on_payload(input, length, last),
+                Item::Skipped(_) => self.on_skipped()?,
+                Item::Frame(_, frame) => self.on_frame(frame)?,
             }
         }
         Ok(())
@@ -118,6 +123,7 @@ impl Connection {
         self.phase = Phase::Open;
         self.due.connected = true;
         self.due.openable = true;
+        self.watch.connected();
         Ok(())
     }
 
@@ -150,6 +156,7 @@ impl Connection {
         self.useless.give(super::transmit::LATE_FRAMES);
         self.due.incoming = true;
         self.stats.streams_accepted += 1;
+        self.watch.stream_opened(Origin::Peer);
         Ok(())
     }
 
@@ -182,8 +189,26 @@ impl Connection {
         self.stats.payload_received += u64::from(length);
         self.refund_useless(length);
         if is_small && !self.small_data.take(self.now) {
-            return self.breach(Abuse::SmallData);
+            return self.give_up_flooder(place);
         }
+        Ok(())
+    }
+
+    /// Gives a stream up whose unread octets come in very many frames; the session only if there are too many such.
+    ///
+    /// The peer may be honest and pass on what a visitor floods it with: then the visitor's stream is to end, not
+    /// everybody's session. A stream that holds few small frames is not to blame.
+    fn give_up_flooder(&mut self, place: usize) -> Result<(), Violation> {
+        const FEW: u32 = 1_024;
+        let Some(slot) = self.slots.get(place).filter(|slot| slot.recv.small_frames > FEW) else {
+            return Ok(());
+        };
+        let id = slot.id;
+        self.count_breach(Abuse::SmallData);
+        self.charge_forced_reset()?;
+        self.watch.stream_refused(Origin::Local, id, CloseCode::ENHANCE_CALM);
+        self.reset_place(place, CloseCode::ENHANCE_CALM);
+        self.stop_place(place, CloseCode::ENHANCE_CALM);
         Ok(())
     }
 
@@ -200,10 +225,12 @@ impl Connection {
         if slot.recv.stopped.is_some() {
             input.advance(length);
             self.consumed(place, length);
-        } else if should_copy(slot, length) {
+        } else if should_copy(slot, length) || self.sliced + length > MOST_SLICED {
             slot.recv.queue.push_copy(input.get(..length).unwrap_or_default(), &mut self.recv_pool);
             input.advance(length);
         } else {
+            slot.recv.sliced += length;
+            self.sliced += length;
             slot.recv.queue.push(input.split_to(length), &mut self.recv_pool);
         }
         if length > 0 || fin {
@@ -253,6 +280,7 @@ impl Connection {
         slot.credit_due = false;
         slot.stop_due = false;
         self.stats.resets_received += 1;
+        self.watch.reset(Origin::Peer, id, code);
         self.wake_reader(place);
         self.free_if_over(place);
         Ok(())
@@ -269,6 +297,7 @@ impl Connection {
         }
         slot.send.stopped = Some(code);
         self.stats.stops_received += 1;
+        self.watch.stopped(Origin::Peer, id, code);
         self.reset_place(place, code);
         self.wake_writer(place);
         Ok(())
@@ -300,6 +329,7 @@ impl Connection {
         self.rtt = Some(rtt);
         self.min_rtt = Some(self.min_rtt.map_or(rtt, |least| least.min(rtt)));
         self.due.pong = Some((sequence, rtt));
+        self.watch.round_trip(rtt);
         Ok(())
     }
 
@@ -345,8 +375,20 @@ impl Connection {
     }
 
     fn breach(&mut self, what: Abuse) -> Result<(), Violation> {
-        self.stats.budget_breaches += 1;
+        self.count_breach(what);
         Err(Violation::Budget { what })
+    }
+
+    fn count_breach(&mut self, what: Abuse) {
+        let counter = match what {
+            Abuse::UselessFrames => &mut self.stats.useless_frame_breaches,
+            Abuse::SmallData => &mut self.stats.small_data_breaches,
+            Abuse::ForcedResets => &mut self.stats.forced_reset_breaches,
+            Abuse::Pings => &mut self.stats.ping_breaches,
+        };
+        *counter += 1;
+        self.stats.budget_breaches += 1;
+        self.watch.budget_spent(what);
     }
 
     /// Useful octets earn room for frames without effect: one for each 4 KiB.
@@ -375,3 +417,9 @@ fn should_copy(slot: &Slot, length: usize) -> bool {
     const ALWAYS: usize = 1024;
     length <= ALWAYS || (!slot.recv.waiting && length < usize::from(MAX_DATA_BYTES))
 }
+
+/// How many unread octets may be slices of the buffers that they came in.
+///
+/// A whole frame may keep a buffer of 16 times its length alive, so what is pinned is bound by 32 MiB whatever a peer
+/// puts between the frames.
+const MOST_SLICED: usize = 2 * 1024 * 1024;

@@ -99,6 +99,9 @@ impl Connection {
             self.timers.stalled_since = Some(self.now);
         }
         self.stats.bytes_sent += super::to_u64(bytes);
+        if bytes > 0 {
+            self.watch.sent(super::to_u64(bytes));
+        }
     }
 
     fn time_out(&mut self, which: Timeout) {

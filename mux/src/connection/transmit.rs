@@ -2,8 +2,9 @@
 
 use super::slot::SendState;
 use super::{Batch, Connection, Phase, to_u64};
+use crate::Origin;
 use adit_wire_proto::CloseCode;
-use adit_wire_proto::frame::{Feature, Frame, FrameHeader, FrameKind, Hello, MAX_DATA_BYTES};
+use adit_wire_proto::frame::{Feature, Frame, FrameHeader, FrameKind, HEADER_BYTES, Hello, MAX_DATA_BYTES};
 use std::time::Instant;
 
 /// How many frames may honestly cross the end of one stream: a STOP, a RESET and a CREDIT.
@@ -12,14 +13,16 @@ pub(super) const LATE_FRAMES: u32 = 3;
 impl Connection {
     /// Adds what is due to `batch`, up to what one write call should carry; says whether it added anything.
     ///
-    /// The order is: what concerns the session, OPENs, what else concerns streams, datagrams, data. Streams take
-    /// turns of one frame; one that was idle comes before those that had their turn, so that a keystroke never waits
-    /// behind a download.
+    /// The order is: what concerns the session, OPENs, what else concerns streams, datagrams, data. Data of more
+    /// urgent streams goes first ([`set_priority`](Self::set_priority)). Equally urgent ones have one frame each in
+    /// every round; whoever was idle has it ahead of those that wait, so that a keystroke never waits behind a
+    /// download. No stream is shut out by others, whatever they do.
     pub fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) -> bool {
         self.now = self.now.max(now);
         let before = batch.len();
         if std::mem::take(&mut self.hello_due) {
-            batch.frame(&Frame::Hello(self.hello()));
+            let hello = Frame::Hello(self.hello());
+            self.emit(&hello, batch);
         }
         match &mut self.phase {
             Phase::AwaitingHello => {}
@@ -32,7 +35,8 @@ impl Connection {
             }
             Phase::Ended { close, .. } => {
                 if let Some((code, reason)) = close.take() {
-                    batch.frame(&Frame::Close { code, reason });
+                    let close = Frame::Close { code, reason };
+                    self.emit(&close, batch);
                 }
             }
         }
@@ -45,8 +49,7 @@ impl Connection {
             Phase::AwaitingHello => false,
             Phase::Ended { close, .. } => close.is_some(),
             Phase::Open => {
-                !self.ready_new.is_empty()
-                    || !self.ready_old.is_empty()
+                !self.ready.is_empty()
                     || !self.control.is_empty()
                     || !self.opening.is_empty()
                     || !self.datagrams_out.is_empty()
@@ -73,23 +76,32 @@ impl Connection {
 
     fn emit_session(&mut self, batch: &mut Batch) {
         if let Some(sequence) = self.pong_due.take() {
-            batch.frame(&Frame::Ping { sequence, ack: true });
+            self.emit(&Frame::Ping { sequence, ack: true }, batch);
         }
         if self.ping_due && self.ping_sent.is_none() {
             self.ping_due = false;
             self.ping_sequence += 1;
             self.ping_sent = Some(self.now);
-            batch.frame(&Frame::Ping { sequence: self.ping_sequence, ack: false });
+            self.stats.pings_sent += 1;
+            self.emit(&Frame::Ping { sequence: self.ping_sequence, ack: false }, batch);
         }
         if let Some(frame) = self.take_goaway() {
-            batch.frame(&frame);
+            self.emit(&frame, batch);
         }
         if self.is_streams_due() {
             self.remote_limit = self.remote_granted;
-            batch.frame(&Frame::Streams { limit: self.remote_limit });
+            self.emit(&Frame::Streams { limit: self.remote_limit }, batch);
         }
         if std::mem::take(&mut self.grease_due) {
-            batch.frame(&self.grease());
+            let grease = self.grease();
+            self.emit(&grease, batch);
+        }
+    }
+
+    /// Adds a whole frame.
+    fn emit(&self, frame: &Frame, batch: &mut Batch) {
+        if let Some(header) = batch.frame(frame) {
+            self.watch.frame_sent(header);
         }
     }
 
@@ -121,7 +133,9 @@ impl Connection {
             let head = std::mem::take(&mut slot.head);
             let length = u16::try_from(head.len() + 4).unwrap_or(u16::MAX);
             let flags = if fin { FrameHeader::FIN } else { 0 };
-            batch.header(FrameHeader::new(FrameKind::OPEN, flags, length, slot.id));
+            let header = FrameHeader::new(FrameKind::OPEN, flags, length, slot.id);
+            self.watch.frame_sent(header);
+            batch.header(header);
             batch.copy(&slot.recv.window.to_be_bytes());
             batch.push(head);
             self.ids.insert(slot.id, place);
@@ -142,13 +156,21 @@ impl Connection {
                     SendState::Open | SendState::Finishing | SendState::Finished => CloseCode::CANCELLED,
                 };
                 slot.send.state = SendState::Finished;
-                batch.header(FrameHeader::new(FrameKind::RESET, 0, 4, slot.id));
+                let header = FrameHeader::new(FrameKind::RESET, 0, 4, slot.id);
+                self.watch.frame_sent(header);
+                self.watch.reset(Origin::Local, slot.id, code);
+                self.stats.resets_sent += 1;
+                batch.header(header);
                 batch.copy(&code.as_u32().to_be_bytes());
                 self.stats.frames_sent += 1;
             }
             if std::mem::take(&mut slot.stop_due) {
                 let code = slot.recv.stopped.unwrap_or(CloseCode::CANCELLED);
-                batch.header(FrameHeader::new(FrameKind::STOP, 0, 4, slot.id));
+                let header = FrameHeader::new(FrameKind::STOP, 0, 4, slot.id);
+                self.watch.frame_sent(header);
+                self.watch.stopped(Origin::Local, slot.id, code);
+                self.stats.stops_sent += 1;
+                batch.header(header);
                 batch.copy(&code.as_u32().to_be_bytes());
                 self.stats.frames_sent += 1;
             }
@@ -168,7 +190,9 @@ impl Connection {
             return;
         }
         slot.recv.limit = limit;
-        batch.header(FrameHeader::new(FrameKind::CREDIT, 0, 8, slot.id));
+        let header = FrameHeader::new(FrameKind::CREDIT, 0, 8, slot.id);
+        self.watch.frame_sent(header);
+        batch.header(header);
         batch.copy(&limit.to_be_bytes());
         self.stats.frames_sent += 1;
     }
@@ -181,7 +205,9 @@ impl Connection {
                 return;
             };
             let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
-            batch.header(FrameHeader::new(FrameKind::DATAGRAM, 0, length, flow));
+            let header = FrameHeader::new(FrameKind::DATAGRAM, 0, length, flow);
+            self.watch.frame_sent(header);
+            batch.header(header);
             batch.push(payload);
             self.stats.datagrams_sent += 1;
         }
@@ -189,12 +215,11 @@ impl Connection {
 
     fn emit_data(&mut self, batch: &mut Batch) {
         while !batch.is_full() && self.opening.is_empty() {
-            let Some(place) = self.ready_new.pop_front().or_else(|| self.ready_old.pop_front()) else {
-                return;
-            };
+            let Some(place) = self.ready.next() else { return };
             let Some(slot) = self.slots.get_mut(place) else { continue };
             slot.in_ready = false;
-            for _ in 0..slot.weight {
+            let mut bytes = 0;
+            for _ in 0..slot.share.weight {
                 if slot.is_sendable() {
                     let queued = slot.send.queue.len();
                     let length = queued.min(slot.send.credit()).min(batch.frame_most());
@@ -202,22 +227,26 @@ impl Connection {
                     // Invariant: at most MAX_DATA_BYTES.
                     let wire_length = u16::try_from(length).unwrap_or(MAX_DATA_BYTES);
                     let flags = if fin { FrameHeader::FIN } else { 0 };
-                    batch.header(FrameHeader::new(FrameKind::DATA, flags, wire_length, slot.id));
+                    let header = FrameHeader::new(FrameKind::DATA, flags, wire_length, slot.id);
+                    self.watch.frame_sent(header);
+                    batch.header(header);
                     slot.send.queue.send(length, batch, &mut self.send_pool);
                     slot.send.sent += to_u64(length);
                     slot.send.forced = false;
                     if fin {
                         slot.send.state = SendState::Finished;
                     }
+                    bytes += HEADER_BYTES + length;
                     self.stats.frames_sent += 1;
                     self.stats.payload_sent += to_u64(length);
                 }
             }
+            self.ready.took(&mut slot.share, bytes);
             let has_more = slot.is_sendable();
             let has_room = slot.send.queue.len() <= self.config.send_buffer / 2;
             if has_more {
                 slot.in_ready = true;
-                self.ready_old.push_back(place);
+                self.ready.add(place, &mut slot.share);
             } else {
                 self.schedule(place);
             }

@@ -37,6 +37,10 @@ impl Connection {
         let Some(slot) = self.slots.get_mut(place) else { return };
         let recv = &mut slot.recv;
         recv.consumed += super::to_u64(bytes);
+        self.payload_taken += super::to_u64(bytes);
+        let sliced = recv.sliced.min(recv.queue.len());
+        self.sliced -= recv.sliced - sliced;
+        recv.sliced = sliced;
         if recv.queue.is_empty() && recv.small_frames > 0 {
             self.small_data.give(std::mem::take(&mut recv.small_frames));
         }

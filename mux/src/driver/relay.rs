@@ -4,15 +4,15 @@ use super::Stream;
 use super::shared::now;
 use crate::StreamError;
 use adit_wire_proto::CloseCode;
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Sleep;
 
 /// Carries bytes both ways between `stream` and `other`, a socket or another stream, until both ways have ended.
@@ -33,8 +33,7 @@ where
         forth: Way::default(),
         back: Way::default(),
         chunks: VecDeque::new(),
-        buffer: Vec::new(),
-        held: 0..0,
+        buffer: BytesMut::new(),
         progress: now(),
         idle: None,
         options,
@@ -138,10 +137,8 @@ struct Relay<T> {
     back: Way,
     /// Chunks of the stream on their way to the other side; at most [`CHUNKS`].
     chunks: VecDeque<Bytes>,
-    /// What was read from the other side; empty until the other side is read.
-    buffer: Vec<u8>,
-    /// What of `buffer` the stream has not taken yet.
-    held: std::ops::Range<usize>,
+    /// What was read from the other side and the stream has not taken yet.
+    buffer: BytesMut,
     progress: Instant,
     idle: Option<Pin<Box<Sleep>>>,
     options: RelayOptions,
@@ -256,11 +253,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Relay<T> {
     /// From the other side to the stream.
     fn poll_back(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         loop {
-            while !self.held.is_empty() {
-                let held = self.buffer.get(self.held.clone()).unwrap_or_default();
-                let written = ready!(Pin::new(&mut self.stream).poll_write(task, held));
+            while !self.buffer.is_empty() {
+                // Straight from this buffer to the connection, if that is free.
+                let written = ready!(Pin::new(&mut self.stream).poll_write(task, &self.buffer));
                 let written = written.map_err(|error| Failure::Sink(error.into()))?;
-                self.held.start += written;
+                self.buffer.advance(written);
                 self.back.bytes += to_u64(written);
                 self.moved();
             }
@@ -272,17 +269,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Relay<T> {
             if let Some(other) = as_stream(&mut self.other) {
                 return forward(other, &mut self.stream, &mut self.back, &mut self.progress, task);
             }
-            self.buffer.resize(self.options.buffer, 0);
-            let mut buffer = ReadBuf::new(&mut self.buffer);
-            let read = Pin::new(&mut self.other).poll_read(task, &mut buffer);
-            let filled = buffer.filled().len();
-            match read {
-                Poll::Ready(Ok(())) if filled == 0 => self.back.is_ended = true,
-                Poll::Ready(Ok(())) => self.held = 0..filled,
+            // Room that is read into needs no zeroes first.
+            self.buffer.reserve(self.options.buffer);
+            match pin!(self.other.read_buf(&mut self.buffer)).poll(task) {
+                Poll::Ready(Ok(0)) => self.back.is_ended = true,
+                Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Source(error.into()))),
                 Poll::Pending => {
                     // Whoever waits holds no buffer: thousands of idle relays cost little.
-                    self.buffer = Vec::new();
+                    self.buffer = BytesMut::new();
                     return Poll::Pending;
                 }
             }
