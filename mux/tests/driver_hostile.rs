@@ -255,7 +255,11 @@ async fn mx30_m29_writes_of_one_octet_and_interruptions_only_slow_things_down() 
     let mut turn = 0;
     let write = move || {
         turn += 1;
-        if turn % 3 == 0 { Odds::Fail(io::ErrorKind::Interrupted) } else { Odds::Take(1) }
+        match turn % 4 {
+            0 => Odds::Fail(io::ErrorKind::Interrupted),
+            2 => Odds::Fail(io::ErrorKind::WouldBlock),
+            _ => Odds::Take(1),
+        }
     };
     let near = Odd { inner: near, write: Box::new(write) };
     let (dialler, _keep, near) = Builder::new(Role::Dialler).build(near);

@@ -9,8 +9,8 @@
 mod common;
 
 use adit_mux::{
-    Abuse, Allowance, Budget, Config, DatagramError, Event, OpenError, Role, SessionEnd, StreamError,
-    Timeout, Violation,
+    Abuse, Allowance, Budget, Config, DatagramError, Event, OpenError, Priority, Role, SessionEnd,
+    StreamError, Timeout, Violation,
 };
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{Frame, FrameHeader, FrameKind};
@@ -282,14 +282,75 @@ fn regression_mx13_a_writer_is_woken_once_half_of_its_buffer_is_free() {
 
 #[test]
 fn mx14_m12_single_octets_to_a_slow_reader_cost_memory_by_the_octet_and_have_a_budget() {
-    let mut victim = Scripted::new(Config::default().small_data(Allowance::new(5_000, 1)));
+    let config = Config::default().small_data(Allowance::new(5_000, 1)).max_peer_streams(100_000);
+    let mut victim = Scripted::new(config);
     victim.send(&[open(1)]).unwrap();
     let key = victim.accept();
-    let (taken, code) = victim.send_until_closed(100_000, |_| vec![data(1, 1)]);
-    assert_eq!((taken, code), (5_000, Some(CloseCode::ENHANCE_CALM)));
-    // What came before stays readable.
-    let mut out = vec![0; 10_000];
-    assert_eq!(victim.core.read(key, &mut out), Ok(Some(5_000)));
+    victim.send(&(0..5_000).map(|_| data(1, 1)).collect::<Vec<_>>()).unwrap();
+    assert_eq!((victim.sent(), victim.core.stats().unread_bytes), (vec![], 5_000));
+    // The next one is too many: the stream is given up, and what it held is free again.
+    victim.send(&[data(1, 1)]).unwrap();
+    let code = CloseCode::ENHANCE_CALM;
+    assert_eq!(victim.sent(), [Frame::Reset { id: 1, code }, Frame::Stop { id: 1, code }]);
+    assert_eq!((victim.core.stats().unread_bytes, victim.core.stats().small_data_breaches), (0, 1));
+    assert_eq!(victim.core.read(key, &mut [0; 8]), Err(StreamError::Ended));
+    // Who goes on like that loses the session.
+    let mut next = 3;
+    let (streams, code) = victim.send_until_closed(5_000, |_| {
+        let mut frames = vec![open(next)];
+        frames.extend((0..6_100).map(|_| data(next, 1)));
+        next += 2;
+        frames
+    });
+    assert!((1_000..1_100).contains(&streams), "{streams}");
+    assert_eq!(code, Some(CloseCode::ENHANCE_CALM));
+}
+
+#[test]
+fn mx14_a_visitor_who_floods_ends_its_own_stream_and_nobody_elses() {
+    let mut victim = Scripted::new(Config::default());
+    victim.send(&[open(1), open(3), open(5)]).unwrap();
+    let quiet = victim.accept();
+    // Two streams that nobody reads, whose windows a visitor fills octet by octet.
+    for id in [3, 5] {
+        for _ in 0..64 {
+            victim.send(&(0..1_000).map(|_| data(id, 1)).collect::<Vec<_>>()).unwrap();
+        }
+    }
+    victim.send(&[data(1, 1)]).unwrap();
+    let resets = victim.sent().into_iter().filter(|frame| matches!(frame, Frame::Reset { id: 3 | 5, .. }));
+    assert_eq!(resets.count(), 1);
+    assert_eq!(victim.core.read(quiet, &mut [0; 8]), Ok(Some(1)));
+    assert_eq!(victim.core.end(), None);
+}
+
+#[test]
+fn mx10_m34_whole_frames_do_not_pin_the_buffers_they_came_in() {
+    let mut victim = Scripted::new(Config::default());
+    let mut buffers = Vec::new();
+    for id in (1..2_000).step_by(2) {
+        victim.send(&[open(id)]).unwrap();
+        // One frame each, of which the peer may have put any amount of other things into the same buffer.
+        let buffer = Bytes::from(octets(&[data(id, 16_376)]));
+        victim.core.receive(victim.now, buffer.clone()).unwrap();
+        buffers.push(buffer);
+    }
+    let pinned = buffers.iter().filter(|buffer| !buffer.is_unique()).count();
+    assert!(pinned * 16_376 <= 2 * 1024 * 1024 && pinned > 100, "{pinned}");
+    assert_eq!(victim.core.stats().unread_bytes, 1_000 * 16_376);
+    // What is read may be a slice again.
+    for _ in 0..1_000 {
+        let key = victim.accept();
+        assert!(victim.core.read_chunk(key, usize::MAX).unwrap().is_some());
+        victim.core.release_send(key);
+        victim.core.release_recv(key);
+    }
+    assert!(buffers.iter().all(Bytes::is_unique));
+    victim.sent();
+    victim.send(&[open(2_001)]).unwrap();
+    let buffer = Bytes::from(octets(&[data(2_001, 16_376)]));
+    victim.core.receive(victim.now, buffer.clone()).unwrap();
+    assert!(!buffer.is_unique());
 }
 
 #[test]
@@ -549,6 +610,24 @@ fn mx25_m16_a_goaway_that_rises_or_names_what_never_was_ends_the_session() {
 }
 
 #[test]
+fn regression_goaways_that_repeat_have_a_budget() {
+    let goaway = |last_id, heads_up| Frame::GoAway {
+        last_id,
+        code: CloseCode::DRAINING,
+        reason: Bytes::new(),
+        heads_up,
+    };
+    for (first, later) in
+        [(goaway(u32::MAX, true), goaway(u32::MAX, true)), (goaway(0, false), goaway(0, false))]
+    {
+        let mut victim = Scripted::new(Config::default());
+        victim.send(&[first]).unwrap();
+        let (taken, code) = victim.send_until_closed(100_000, |_| vec![later.clone()]);
+        assert_eq!((taken, code), (1_000, Some(CloseCode::ENHANCE_CALM)));
+    }
+}
+
+#[test]
 fn m17_streams_left_when_the_drain_time_is_over_are_reset_with_shutdown() {
     let mut pair = Pair::connected(Config::default());
     let streams: Vec<_> = (0..3).map(|_| pair.open()).collect();
@@ -701,6 +780,61 @@ fn mx33_a_thousand_equal_streams_get_equal_shares() {
     let (sum, squares): (f64, f64) = (got.iter().sum(), got.iter().map(|x| x * x).sum());
     let jain = sum * sum / (got.len() as f64 * squares);
     assert!(jain >= 0.98, "{jain}");
+}
+
+#[test]
+fn mx33_streams_that_come_and_go_do_not_shut_out_one_that_stays() {
+    let mut pair = Pair::connected(Config::default());
+    pair.rate = Some(20_000_000);
+    let (bulk, bulk_there) = pair.open();
+    // Enough that some have always just been woken: each writes a frame, and the next when that is gone.
+    let eager: Vec<_> = (0..64).map(|_| pair.open()).collect();
+    let (mut got, mut got_by_eager) = (0, 0);
+    let (block, mut out) = (vec![0; 65_536], vec![0; 65_536]);
+    let end = pair.now + 4 * SECOND;
+    while pair.now < end {
+        while pair.dialler.write(bulk, &block).unwrap() > 0 {}
+        for (near, far) in &eager {
+            if pair.dialler.unsent(*near) == 0 {
+                pair.dialler.write(*near, &block[..16_376]).unwrap();
+            }
+            while let Ok(Some(bytes @ 1..)) = pair.listener.read(*far, &mut out) {
+                got_by_eager += bytes;
+            }
+        }
+        while let Ok(Some(bytes @ 1..)) = pair.listener.read(bulk_there, &mut out) {
+            got += bytes;
+        }
+        pair.pass(Duration::from_micros(200));
+    }
+    let share = (got + got_by_eager) / 65;
+    assert!((share / 2..share * 2).contains(&got), "{got} beside {got_by_eager}");
+}
+
+#[test]
+fn priorities_divide_a_link_and_leave_everybody_something() {
+    let mut pair = Pair::connected(Config::default());
+    pair.rate = Some(20_000_000);
+    let bands = [Priority::Urgent, Priority::Normal, Priority::Low, Priority::Background];
+    let streams: Vec<_> = bands.iter().map(|_| pair.open()).collect();
+    for ((near, _), priority) in streams.iter().zip(bands) {
+        pair.dialler.set_priority(*near, priority);
+    }
+    let mut got = [0; 4];
+    let (block, mut out) = (vec![0; 65_536], vec![0; 65_536]);
+    let end = pair.now + 3 * SECOND;
+    while pair.now < end {
+        for ((near, far), got) in streams.iter().zip(&mut got) {
+            while pair.dialler.write(*near, &block).unwrap() > 0 {}
+            while let Ok(Some(bytes @ 1..)) = pair.listener.read(*far, &mut out) {
+                *got += bytes;
+            }
+        }
+        pair.pass(Duration::from_micros(200));
+    }
+    let total: usize = got.iter().sum();
+    assert!(got[0] * 100 > total * 70, "{got:?}");
+    assert!(got[1..].iter().all(|got| got * 100 > total * 3), "{got:?}");
 }
 
 #[test]
@@ -1001,14 +1135,33 @@ fn m15_a_reset_after_fin_changes_nothing_and_without_fin_comes_after_the_bytes()
 
 #[test]
 fn every_budget_has_its_own_error() {
-    let config = Config::default()
-        .useless_frames(Allowance::new(10, 0))
-        .small_data(Allowance::new(10, 0))
-        .opens_per_second(1);
-    let mut victim = Scripted::new(config);
-    victim.send(&[open(1)]).unwrap();
-    let error = victim.send(&(0..11).map(|_| data(1, 1)).collect::<Vec<_>>()).unwrap_err();
-    assert_eq!(error, SessionEnd::Violation(Violation::Budget { what: Abuse::SmallData }));
+    let none = Allowance::new(0, 0);
+    let spent = |config: Config, frames: &[Frame]| {
+        let mut victim = Scripted::new(config);
+        let end = victim.send(frames);
+        let stats = victim.core.stats();
+        let counters = [
+            stats.useless_frame_breaches,
+            stats.small_data_breaches,
+            stats.forced_reset_breaches,
+            stats.ping_breaches,
+        ];
+        assert_eq!(counters.iter().sum::<u64>(), stats.budget_breaches);
+        (end.map_err(|end| end.close_code()), counters)
+    };
+    let calm = Err(CloseCode::ENHANCE_CALM);
+    let pad = Frame::Pad { length: 0 };
+    assert_eq!(spent(Config::default().useless_frames(none), &[pad]), (calm, [1, 0, 0, 0]));
+    let mut flood = vec![open(1)];
+    flood.extend((0..1_025).map(|_| data(1, 1)));
+    assert_eq!(spent(Config::default().small_data(none), &flood), (Ok(()), [0, 1, 0, 0]));
+    let config = Config::default().small_data(none).forced_resets(none);
+    assert_eq!(spent(config, &flood), (calm, [0, 1, 1, 0]));
+    let pings: Vec<_> = (1..=2_001).map(|sequence| Frame::Ping { sequence, ack: false }).collect();
+    assert_eq!(spent(Config::default(), &pings), (calm, [0, 0, 0, 1]));
+    let mut victim = Scripted::new(Config::default().useless_frames(none));
+    let error = victim.send(&[Frame::Pad { length: 0 }]).unwrap_err();
+    assert_eq!(error, SessionEnd::Violation(Violation::Budget { what: Abuse::UselessFrames }));
     // Reserved flag bits mean nothing yet.
     let mut victim = Scripted::new(Config::default());
     let mut ping = FrameHeader::new(FrameKind::PING, 0xfe, 8, 0).encode().to_vec();

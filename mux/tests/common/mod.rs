@@ -1,6 +1,11 @@
 //! A core with a script of frames for its peer, and two cores back to back, on a clock that stands still.
 #![allow(dead_code, reason = "each test program uses some of it")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and owns its clock")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::as_conversions,
+    clippy::disallowed_methods,
+    reason = "a test may fail, owns its clock, and knows its numbers"
+)]
 
 use adit_mux::{Batch, Config, Connection, Event, Role, SessionEnd, StreamKey};
 use adit_wire_proto::CloseCode;

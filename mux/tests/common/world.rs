@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 /// Of each stream, in octets. A writer that found it full is woken once half of it is free.
 const SEND_BUFFER: usize = 8 * 1024;
 const HALF_A_BUFFER: usize = SEND_BUFFER / 2;
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Runs `script` and then lets everything end.
 ///
 /// # Panics
-/// If bytes come out that are not those that went in, in order; if credit, windows or streams are lost; if somebody
-/// waits for what is there already; if an honest peer is refused; or if it doesn't end.
+/// If bytes come out that are not those that went in, in order; if credit, windows or streams are lost; if more is held
+/// than was promised; if somebody waits for what is there already; if an honest peer is refused; or if it doesn't end.
 pub(crate) fn run(script: &[u8]) {
     let mut world = World::new();
     let mut script = Script(script);
@@ -25,6 +26,11 @@ pub(crate) fn run(script: &[u8]) {
     }
     world.wind_down();
 }
+
+/// How many streams each side may open.
+const STREAMS: u32 = 6;
+/// What each stream of the peer may send unasked, in octets; the floor.
+const WINDOW: u32 = 16 * 1024;
 
 struct Script<'script>(&'script [u8]);
 
@@ -96,12 +102,17 @@ impl World {
     fn new() -> Self {
         let now = Instant::now();
         let config = Config::default()
-            .max_peer_streams(6)
-            .hello_window(16 * 1024)
+            .max_peer_streams(STREAMS)
+            .hello_window(WINDOW)
             .start_window(20 * 1024)
             .max_window(64 * 1024)
             .pool(96 * 1024)
-            .send_buffer(SEND_BUFFER);
+            .send_buffer(SEND_BUFFER)
+            // Scripts may hold a pipe up for minutes. That the limits of time hold is shown elsewhere.
+            .handshake_timeout(HOUR)
+            .partial_frame_timeout(HOUR)
+            .write_stall_timeout(HOUR)
+            .keepalive(Duration::from_secs(15), HOUR);
         let end = |role| {
             let core = Connection::new(role, config.clone(), now);
             let pool = core.stats().window_pool_left;
@@ -176,6 +187,9 @@ impl World {
             let stats = end.core.stats();
             assert!(stats.window_pool_left <= end.pool, "more window came back than was taken");
             assert_eq!(stats.budget_breaches, 0, "an honest peer spends no budget");
+            // What `Config` states: what is taken from the pool, and the floor for each stream.
+            let most = end.pool - stats.window_pool_left + stats.open_streams * u64::from(WINDOW);
+            assert!(stats.unread_bytes <= most, "{} octets are unread, over {most}", stats.unread_bytes);
             while end.core.receive_datagram().is_some() {}
         }
         self.check_read_at_most_what_was_written();
@@ -219,7 +233,20 @@ impl World {
         for end in &self.ends {
             assert_eq!(end.core.end(), None);
             assert_eq!(end.core.open_streams(), 0, "a stream's place was lost");
-            assert_eq!(end.core.stats().window_pool_left, end.pool, "a window was lost");
+            let stats = end.core.stats();
+            assert_eq!(stats.window_pool_left, end.pool, "a window was lost");
+            assert_eq!(stats.unread_bytes, 0, "octets of streams that are gone are held");
+            assert_eq!(stats.streams_closed, stats.streams_opened + stats.streams_accepted);
+        }
+        self.check_no_stream_is_lost();
+    }
+
+    /// Each side can open as many streams as at the beginning.
+    fn check_no_stream_is_lost(&mut self) {
+        for side in [0, 1] {
+            let core = &mut self.ends[side].core;
+            let opened = (0..STREAMS).filter(|_| matches!(core.open(Bytes::new()), Ok(Some(_)))).count();
+            assert_eq!(opened, STREAMS as usize, "the right to open a stream was lost");
         }
     }
 
