@@ -7,7 +7,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
 
 use adit_errors::{Code, Refusal, Reply, RequestId};
-use adit_naming::keys::{KeyRing, RingKey, TunnelId};
+use adit_naming::TunnelId;
+use adit_naming::keys::{KeyRing, RingKey};
 use adit_naming::{Host, HostSource, TunnelNameRef, Zone, Zones};
 use adit_wire_proto::frame::{Decoder, Frame, FrameHeader, FrameKind};
 use bytes::{Bytes, BytesMut};

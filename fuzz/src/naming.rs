@@ -2,8 +2,8 @@
 
 use adit_naming::{
     CustomDomain, Description, Destination, DisplayName, Endpoint, Host, HostSource, KeyLabelRef, NameRules,
-    PortPrefix, Service, Skeleton, Target, TunnelName, TunnelNameRef, Zone, Zones,
-    keys::{KeyRing, RingKey, TunnelId},
+    PortPrefix, Service, Skeleton, Target, TunnelId, TunnelName, TunnelNameRef, Zone, Zones,
+    keys::{KeyRing, RingKey},
 };
 
 /// A name is what the words say; errors point into the text; suggestions are names and stay as they are.

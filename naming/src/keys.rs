@@ -8,7 +8,7 @@ use data_encoding::BASE32_DNSSEC;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::KeyLabelRef;
+use crate::{KeyLabelRef, TunnelId};
 
 /// The secrets that turn internal ids into public keys and back.
 ///
@@ -20,7 +20,8 @@ use crate::KeyLabelRef;
 /// made with it may die.
 ///
 /// ```
-/// use adit_naming::keys::{KeyRing, RingKey, TunnelId};
+/// use adit_naming::TunnelId;
+/// use adit_naming::keys::{KeyRing, RingKey};
 ///
 /// let ring = KeyRing::new(RingKey::new(0, [7; 32]).unwrap());
 /// let key = ring.seal(TunnelId::from_u128(42));
@@ -56,7 +57,7 @@ impl KeyRing {
     pub fn seal(&self, id: TunnelId) -> TunnelKey {
         let mut body = [0; BODY_LEN];
         let (tag_place, id_place) = body.split_at_mut(TAG_LEN);
-        id_place.copy_from_slice(&id.0);
+        id_place.copy_from_slice(&id.to_bytes());
         let tag = self
             .sealing
             .cipher()
@@ -90,7 +91,7 @@ impl KeyRing {
             .decrypt_inout_detached(secret.associated_data(), (&mut *id).into(), &tag)
             .map_err(|_| OpenKeyError::Forged {})?;
         let id = id.try_into().map_err(|_| OpenKeyError::Malformed {})?;
-        Ok(TunnelId(id))
+        Ok(TunnelId::from_bytes(id))
     }
 
     /// Whether the secret that seals now also sealed this key; if not, its address should be handed out anew before the
@@ -145,38 +146,6 @@ impl RingKey {
 impl fmt::Debug for RingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RingKey").field("number", &self.number).finish_non_exhaustive()
-    }
-}
-
-/// The internal id of a tunnel, 128 bits, such as a UUID. Never shown to visitors.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TunnelId([u8; 16]);
-
-impl TunnelId {
-    /// The id with these bytes.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// The id with this value, most significant byte first, as `Uuid::as_u128` gives it.
-    pub const fn from_u128(value: u128) -> Self {
-        Self(value.to_be_bytes())
-    }
-
-    /// The bytes.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-
-    /// The value, most significant byte first.
-    pub const fn as_u128(&self) -> u128 {
-        u128::from_be_bytes(self.0)
-    }
-}
-
-impl fmt::Debug for TunnelId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TunnelId({:032x})", self.as_u128())
     }
 }
 

@@ -27,6 +27,9 @@ pub use zone::{Zone, ZoneError};
 mod host;
 pub use host::{Host, HostError, HostSource};
 
+mod tunnel_id;
+pub use tunnel_id::TunnelId;
+
 mod key_label;
 pub use key_label::{KeyLabelRef, PortPrefix};
 

@@ -41,7 +41,8 @@ fn a_host_is_parsed_and_classified_without_allocating() {
 #[cfg(feature = "keys")]
 #[test]
 fn keys_are_sealed_and_opened_without_allocating() {
-    use adit_naming::keys::{KeyRing, RingKey, TunnelId};
+    use adit_naming::TunnelId;
+    use adit_naming::keys::{KeyRing, RingKey};
 
     let ring = KeyRing::new(RingKey::new(0, [7; 32]).unwrap());
     let info = measure(|| {

@@ -145,8 +145,8 @@ fn texts() {
 #[test]
 fn keys() {
     use adit_naming::{
-        KeyLabelRef,
-        keys::{KeyRing, OpenKeyError, RingKey, TunnelId},
+        KeyLabelRef, TunnelId,
+        keys::{KeyRing, OpenKeyError, RingKey},
     };
 
     let file = load("keys");

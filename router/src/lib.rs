@@ -1,10 +1,13 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod sync;
+
 mod table;
+pub use adit_naming::TunnelId;
 pub use table::{
     Agent, AttachError, Attached, Dispatch, Generation, InFlight, Join, MAX_KEYS, OwnedRouteKey,
-    PublishError, RouteKey, RouteTable, Routes, Standing, Stick, Superseded, Tunnel, TunnelId, Update,
+    PublishError, RouteKey, RouteTable, Routes, Standing, Stick, Superseded, Tunnel, Update,
 };
 
 mod lifecycle;

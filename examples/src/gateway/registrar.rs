@@ -224,8 +224,9 @@ impl Registrar {
                 .claim_generated(&self.rules, NameStyle::default(), owner, now(), random::wide)
                 .map_err(|_| Refusal::internal()),
             control::Claim::Name(text) => {
-                let name = self.rules.admit(text)?;
-                Ok(books.names.claim(name.borrowed(), owner, now())?)
+                let name = self.rules.admit(text).map_err(|error| Refusal::from(&error))?;
+                let claim = books.names.claim(name.borrowed(), owner, now());
+                claim.map_err(|error| Refusal::from(&error))
             }
             _ => Err(Refusal::new(Code::UNSUPPORTED_FEATURE, "this gateway gives names, not keys")),
         }

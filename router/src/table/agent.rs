@@ -1,8 +1,8 @@
 //! One agent's place behind a tunnel: its generation, its standing, and how much it carries.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+use crate::sync::{Arc, AtomicU8, AtomicU32, Ordering};
 
 /// The number of a registration. A newer one is always greater, and fences every older one.
 ///

@@ -144,7 +144,9 @@ const MAX_ATTEMPTS: usize = 4;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Join, OwnedRouteKey, RouteTable, TunnelId};
+    use adit_naming::TunnelId;
+
+    use super::super::{Join, OwnedRouteKey, RouteTable};
     use super::*;
 
     const ID: TunnelId = TunnelId::from_u128(1);

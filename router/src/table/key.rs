@@ -3,47 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use adit_naming::{CustomDomainRef, Destination, KeyLabelRef, TunnelNameRef};
-
-/// A tunnel's own number, 128 bits wide. It is what the key of a `{port}-{key}.{zone}` host opens to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TunnelId(u128);
-
-impl TunnelId {
-    /// The tunnel with this number.
-    #[must_use]
-    pub const fn from_u128(number: u128) -> Self {
-        Self(number)
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn as_u128(self) -> u128 {
-        self.0
-    }
-}
-
-#[cfg(feature = "keys")]
-#[cfg_attr(docsrs, doc(cfg(feature = "keys")))]
-impl From<adit_naming::keys::TunnelId> for TunnelId {
-    fn from(id: adit_naming::keys::TunnelId) -> Self {
-        Self(id.as_u128())
-    }
-}
-
-#[cfg(feature = "keys")]
-#[cfg_attr(docsrs, doc(cfg(feature = "keys")))]
-impl From<TunnelId> for adit_naming::keys::TunnelId {
-    fn from(id: TunnelId) -> Self {
-        Self::from_u128(id.0)
-    }
-}
-
-impl fmt::Display for TunnelId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
+use adit_naming::{CustomDomainRef, Destination, KeyLabelRef, TunnelId, TunnelNameRef};
 
 /// One way to a tunnel, as a visitor takes it. Looking one up copies nothing.
 ///

@@ -12,11 +12,12 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use adit_naming::TunnelId;
 use arc_swap::ArcSwap;
 
 pub use agent::{Agent, Generation, InFlight, Standing, Superseded};
 pub use choose::{Dispatch, Stick};
-pub use key::{OwnedRouteKey, RouteKey, TunnelId};
+pub use key::{OwnedRouteKey, RouteKey};
 pub use routes::{AttachError, Attached, Join, MAX_KEYS, PublishError, Routes, Update};
 pub use tunnel::Tunnel;
 

@@ -39,9 +39,9 @@ fn taken(key: RouteKey<'_>) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use adit_naming::{CustomDomainRef, TunnelNameRef};
+    use adit_naming::{CustomDomainRef, TunnelId, TunnelNameRef};
 
-    use super::super::{Generation, TunnelId};
+    use super::super::Generation;
     use super::*;
 
     #[test]

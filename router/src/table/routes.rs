@@ -3,9 +3,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use adit_naming::TunnelId;
+
 use super::trie::Trie;
 use super::tunnel::Agents;
-use super::{Agent, Generation, OwnedRouteKey, RouteKey, Standing, Tunnel, TunnelId};
+use super::{Agent, Generation, OwnedRouteKey, RouteKey, Standing, Tunnel};
 
 /// One consistent state of a route table. It never changes under whoever holds it.
 #[derive(Debug)]

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Agent, Generation, OwnedRouteKey, RouteKey, TunnelId};
+use adit_naming::TunnelId;
+
+use super::{Agent, Generation, OwnedRouteKey, RouteKey};
 
 /// One version of a tunnel's entry. It never changes; a registration puts a new version in its place under all keys.
 ///
