@@ -38,6 +38,15 @@ pub use request::{
     prepare_request, prepare_response,
 };
 
+#[cfg(feature = "http")]
+mod screen;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use screen::{Screen, ScreenError, Seen};
+#[cfg(all(feature = "http", feature = "tokio"))]
+#[cfg_attr(docsrs, doc(cfg(all(feature = "http", feature = "tokio"))))]
+pub use screen::{Screened, Turns};
+
 #[cfg(feature = "webhook")]
 mod compare;
 

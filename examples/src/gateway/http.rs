@@ -3,18 +3,24 @@
 use super::arrival::Arrival;
 use super::hub::Hub;
 use super::proxy::{self, Visitor};
+use super::reply::Answer;
+use adit_router::{Screen, Screened, Turns};
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// How long a visitor may take to send a request's head.
+/// How long a visitor may take from the first octet of a request's head to its last.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a connection may lie idle between two requests.
+const IDLE_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Serves one connection that arrived on the HTTP port.
 pub(super) async fn serve_plain(hub: Arc<Hub>, socket: TcpStream, address: SocketAddr) {
@@ -30,12 +36,12 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let draining = hub.draining.clone();
-    let service = service_fn(move |request| {
-        let answer = proxy::answer(Arc::clone(&hub), visitor.clone(), request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
+    let (io, turns) = Screened::new(io, Screen::new());
+    let io = io.head_deadline(HEAD_DEADLINE);
+    let service =
+        service_fn(move |request| in_turn(turns.clone(), Arc::clone(&hub), visitor.clone(), request));
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(MAX_HEAD_BYTES);
+    server.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_DEADLINE).max_buf_size(MAX_HEAD_BYTES);
     server
         .http2()
         .timer(TokioTimer::new())
@@ -52,6 +58,32 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a visitor's connection failed");
+    }
+}
+
+/// Answers a request of HTTP/1 as the screen on its octets says, and any other as it came.
+fn in_turn(
+    turns: Turns,
+    hub: Arc<Hub>,
+    visitor: Visitor,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Answer>, h2::Error>> {
+    let is_screened = request.version() < Version::HTTP_2;
+    // Counted here, when the request comes, not when its answer is first awaited.
+    let begun = if is_screened { turns.begin() } else { Ok(()) };
+    async move {
+        let answer = match begun {
+            Ok(()) => proxy::answer(hub, visitor, request).await?,
+            Err(error) => return Ok(proxy::refuse_octets(&error)),
+        };
+        if !is_screened {
+            return Ok(answer);
+        }
+        turns.answered(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
+        Ok(match turns.fault() {
+            Some(error) => proxy::refuse_octets(&error),
+            None => answer,
+        })
     }
 }
 

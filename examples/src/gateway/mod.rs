@@ -11,6 +11,7 @@ mod api;
 mod arrival;
 mod config;
 mod edge;
+mod expect;
 mod http;
 mod https;
 mod hub;

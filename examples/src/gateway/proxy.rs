@@ -1,5 +1,6 @@
 //! One HTTP exchange: from a visitor's request to an agent's answer, bodies streamed both ways.
 
+use super::expect::{Awaited, await_continue};
 use super::hub::{Hub, Work};
 use super::leased::Leased;
 use super::life;
@@ -10,7 +11,7 @@ use adit_errors::{Code, Format, Refusal, RequestId, Style};
 use adit_mux::Stream;
 use adit_naming::Host;
 use adit_router::{
-    Admitted, CookieScope, Reaction, RequestGate, Traffic, Visitor as Forwarded, prepare_request,
+    Admitted, CookieScope, Reaction, RequestGate, ScreenError, Traffic, Visitor as Forwarded, prepare_request,
     prepare_response,
 };
 use adit_wire_proto::{StreamHeadBuilder, TlsFacts};
@@ -49,7 +50,14 @@ pub(super) struct Edge {
 }
 
 /// Answers one request: with what the tunnel's upstream answers, or with an envelope that says why not.
-pub(super) async fn answer(hub: Arc<Hub>, visitor: Visitor, request: Request<Incoming>) -> Response<Answer> {
+///
+/// # Errors
+/// A reset of the stream, for a request of HTTP/2 that is malformed (RFC 9113 §8.1.1).
+pub(super) async fn answer(
+    hub: Arc<Hub>,
+    visitor: Visitor,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, h2::Error> {
     let id = RequestId::of_request(request.headers(), random::wide());
     let version = request.version();
     let style = style(request.headers());
@@ -57,23 +65,35 @@ pub(super) async fn answer(hub: Arc<Hub>, visitor: Visitor, request: Request<Inc
     let admitted = match gate.admit(&request, visitor.tls.as_ref().map(|edge| &edge.name)) {
         Ok(admitted) => admitted,
         Err(error) => {
-            let closes = error.reaction(version) != Reaction::Answer && version < Version::HTTP_2;
+            let reaction = error.reaction(version);
+            if reaction == Reaction::ResetStream {
+                return Err(h2::Reason::PROTOCOL_ERROR.into());
+            }
             let mut response = reply::refuse(Refusal::from(&error), &id, &style);
-            if closes {
+            if reaction == Reaction::AnswerAndClose && version < Version::HTTP_2 {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            return response;
+            return Ok(response);
         }
     };
     match forward(&hub, &visitor, &admitted, request, &id).await {
-        Ok(response) => response,
+        Ok(response) => Ok(response),
         Err(refused) => {
             tracing::debug!(code = %refused.refusal.code(), request = %id, "refused a visitor");
             let mut response = reply::refuse(refused.refusal, &id, &style);
             response.headers_mut().extend(refused.field);
-            response
+            Ok(response)
         }
     }
+}
+
+/// Answers what never became a request, and closes: the next one can't be found.
+pub(super) fn refuse_octets(error: &ScreenError) -> Response<Answer> {
+    let id = RequestId::of_request(&HeaderMap::new(), random::wide());
+    tracing::debug!(%error, request = %id, "refused a visitor's octets");
+    let mut response = reply::refuse(Refusal::from(error), &id, &style(&HeaderMap::new()));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 async fn forward(
@@ -104,7 +124,8 @@ async fn forward(
     let theirs = upgrading.then(|| hyper::upgrade::on(&mut request));
     let in_use = facts.life.use_for(Traffic::Http);
     let stream = Leased::new(stream, ended, facts.policy.byte_budget().cloned(), in_use);
-    let mut response = send(stream, work, to_http1(request, host, id)?).await?;
+    let request = await_continue(to_http1(request, host, id)?);
+    let mut response = send(stream, work, request).await?;
     let scope = CookieScope::OwnHost(host.domain().unwrap_or_default());
     prepare_response(&mut response, scope).map_err(|error| Refusal::from(&error))?;
     facts.policy.prepare_response(response.headers_mut());
@@ -119,7 +140,7 @@ async fn forward(
 async fn send(
     stream: Leased<Stream>,
     work: Work,
-    request: Request<Sent>,
+    request: Request<Awaited<Sent>>,
 ) -> Result<Response<Guarded>, Refusal> {
     let (mut sender, connection) = http1::Builder::new()
         .handshake(TokioIo::new(stream))

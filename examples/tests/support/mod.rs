@@ -13,8 +13,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -145,6 +145,13 @@ impl World {
     /// TLS with `sni`, which the certificate has to be for.
     pub async fn https(&self, sni: &str) -> Result<TlsStream<TcpStream>, BoxError> {
         self.https_with(sni, self.visitor(None)).await
+    }
+
+    /// The same for HTTP/2.
+    pub async fn https_h2(&self, sni: &str) -> Result<TlsStream<TcpStream>, BoxError> {
+        let mut visitor = self.visitor(None);
+        visitor.alpn_protocols = vec![b"h2".to_vec()];
+        self.https_with(sni, visitor).await
     }
 
     /// The same, as a visitor of one's own.
@@ -324,6 +331,55 @@ impl Greeter {
     pub fn count(&self) -> usize {
         self.visits.load(Ordering::SeqCst)
     }
+}
+
+/// An upstream that answers every head it reads with the same octets, and remembers the heads.
+pub struct Script {
+    pub address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Script {
+    pub async fn start(answer: &'static str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (address, heads) = (listener.local_addr().unwrap(), Arc::default());
+        let seen: Arc<Mutex<Vec<String>>> = Arc::clone(&heads);
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let seen = Arc::clone(&seen);
+                tokio::spawn(async move {
+                    let head = read_head(&mut socket).await;
+                    seen.lock().unwrap().push(head);
+                    let _ = socket.write_all(answer.as_bytes()).await;
+                    let _ = socket.shutdown().await;
+                });
+            }
+        });
+        Self { address, heads }
+    }
+
+    pub fn count(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+
+    pub fn last(&self) -> String {
+        self.heads.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+}
+
+/// Reads up to the end of a head, and nothing behind it.
+pub async fn read_head(io: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+    let read = async {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match io.read_u8().await {
+                Ok(octet) => head.push(octet),
+                Err(_) => break,
+            }
+        }
+        String::from_utf8(head).unwrap()
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("no end of the head")
 }
 
 /// Sends raw octets and reads until the other side closes.
