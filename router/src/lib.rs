@@ -29,6 +29,12 @@ pub use idle::{Activity, Arrival, IdleRule, Traffic, WakeGate, WakeLimits, WakeO
 mod ports;
 pub use ports::{PortLease, PortPool, PortUnavailable, Transport, Unavailable};
 
+mod detect;
+pub use detect::{Detection, Detector, Spoken};
+
+mod reach;
+pub use reach::{OrganisationId, Unreachable, Viewer, Visibility, VisibilityError};
+
 #[cfg(feature = "http")]
 mod request;
 #[cfg(feature = "http")]
