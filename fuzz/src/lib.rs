@@ -6,6 +6,7 @@
 pub mod errors;
 pub mod mux;
 pub mod naming;
+pub mod octets;
 pub mod proxy_protocol;
 pub mod quic;
 pub mod router;
@@ -27,9 +28,11 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("key_label", naming::key_label),
     ("proxy_protocol", proxy_protocol::proxy_protocol),
     ("quic_initial", quic::quic_initial),
+    ("router_detect", octets::router_detect),
     ("router_gate", router::router_gate),
     ("router_lookup", router::router_lookup),
     ("router_ports", router::router_ports),
+    ("router_screen", octets::router_screen),
     ("client_hello", tls_modes::client_hello),
     ("csr", tls_modes::csr),
     ("wire_frame", wire::wire_frame),

@@ -1,8 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod sync;
-
 mod table;
 pub use adit_naming::TunnelId;
 pub use table::{
@@ -28,6 +26,15 @@ pub use idle::{Activity, Arrival, IdleRule, Traffic, WakeGate, WakeLimits, WakeO
 
 mod ports;
 pub use ports::{PortLease, PortPool, PortUnavailable, Transport, Unavailable};
+
+mod directory;
+pub use directory::{
+    Batch, Change, Directory, DirectoryError, Fence, Forward, LeaseClock, LeaseId, MemoryDirectory,
+    MemoryWatch, NodeId, Presence, Resync, Revision, Snapshot, View, Watch, WatchError,
+    conformance as directory_conformance,
+};
+
+mod sync;
 
 mod detect;
 pub use detect::{Detection, Detector, Spoken};
