@@ -29,8 +29,8 @@ pub use ports::{PortLease, PortPool, PortUnavailable, Transport, Unavailable};
 
 mod directory;
 pub use directory::{
-    Batch, Change, Directory, DirectoryError, Fence, Forward, LeaseClock, LeaseId, MemoryDirectory,
-    MemoryWatch, NodeId, Presence, Resync, Revision, Snapshot, View, Watch, WatchError,
+    Batch, Change, Directory, DirectoryError, Fence, FenceVerdict, LeaseClock, LeaseId, MemoryDirectory,
+    MemoryWatch, NodeId, Placement, Resync, Revision, Snapshot, View, Watch, WatchError,
     conformance as directory_conformance,
 };
 

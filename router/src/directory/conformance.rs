@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adit_naming::TunnelId;
 
-use super::{Change, Directory, DirectoryError, Fence, NodeId, Presence, View, Watch};
+use super::{Change, Directory, DirectoryError, Fence, NodeId, Placement, View, Watch};
 
 /// An engine under test.
 pub trait Cluster {
@@ -45,8 +45,8 @@ async fn what_is_claimed_is_found_until_it_is_released(directory: &impl Director
     let lease = open(directory, 1).await;
     assert_eq!(directory.resolve(ONE).await, Ok(None), "nothing is found in an empty directory");
     let fence = claim(directory, lease, ONE, None).await;
-    let presence = Presence::new(NodeId::new(1), fence, lease);
-    assert_eq!(directory.resolve(ONE).await, Ok(Some(presence)), "a claim is found at once");
+    let placement = Placement::new(NodeId::new(1), fence, lease);
+    assert_eq!(directory.resolve(ONE).await, Ok(Some(placement)), "a claim is found at once");
     assert_eq!(directory.resolve(TWO).await, Ok(None), "others find nothing");
     assert_eq!(directory.release(ONE, fence).await, Ok(true), "it can be released");
     assert_eq!(directory.resolve(ONE).await, Ok(None), "and is gone at once");
@@ -68,11 +68,11 @@ async fn fences_only_grow(directory: &impl Directory) {
 async fn a_claim_on_old_news_is_refused(directory: &impl Directory) {
     let (one, other) = (open(directory, 1).await, open(directory, 2).await);
     let first = claim(directory, one, ONE, None).await;
-    let standing = Some(Presence::new(NodeId::new(1), first, one));
+    let standing = Some(Placement::new(NodeId::new(1), first, one));
     let refused = Err(DirectoryError::Held { standing });
     assert_eq!(directory.claim(other, ONE, None).await, refused, "who saw nothing can't replace a claim");
     let second = claim(directory, other, ONE, Some(first)).await;
-    let standing = Some(Presence::new(NodeId::new(2), second, other));
+    let standing = Some(Placement::new(NodeId::new(2), second, other));
     let refused = Err(DirectoryError::Held { standing });
     assert_eq!(directory.claim(one, ONE, Some(first)).await, refused, "nor who saw an older one");
     assert_eq!(directory.release(ONE, second).await, Ok(true));
@@ -93,7 +93,7 @@ async fn of_those_who_race_on_one_state_one_succeeds(directory: &impl Directory)
         let [fence] = won.as_slice() else {
             panic!("of those who race exactly one succeeds, not {}", won.len())
         };
-        let stands = directory.resolve(ONE).await.map(|found| found.map(|presence| presence.fence));
+        let stands = directory.resolve(ONE).await.map(|found| found.map(|placement| placement.fence));
         assert_eq!(stands, Ok(Some(**fence)), "and its claim stands");
         seen = Some(**fence);
     }
@@ -143,7 +143,7 @@ async fn a_claim_that_changed_hands_survives_the_lease_before(directory: &impl D
     let first = claim(directory, one, ONE, None).await;
     let second = claim(directory, other, ONE, Some(first)).await;
     assert_eq!(directory.end_lease(one).await, Ok(()));
-    let standing = Presence::new(NodeId::new(2), second, other);
+    let standing = Placement::new(NodeId::new(2), second, other);
     assert_eq!(directory.resolve(ONE).await, Ok(Some(standing)));
 }
 
@@ -173,11 +173,11 @@ async fn a_watch_gives_every_change_once_and_in_order(directory: &impl Directory
     let first = claim(directory, lease, ONE, None).await;
     let second = claim(directory, lease, ONE, Some(first)).await;
     assert_eq!(directory.release(ONE, second).await, Ok(true));
-    let presence = |fence| Presence::new(NodeId::new(1), fence, lease);
+    let placement = |fence| Placement::new(NodeId::new(1), fence, lease);
     let mut last = start.revision;
     for expected in [
-        Change::Claimed { tunnel: ONE, presence: presence(first) },
-        Change::Claimed { tunnel: ONE, presence: presence(second) },
+        Change::Claimed { tunnel: ONE, placement: placement(first) },
+        Change::Claimed { tunnel: ONE, placement: placement(second) },
         Change::Gone { tunnel: ONE, fence: second },
     ] {
         let batch = watch.next().await.expect("no gap in a short history");

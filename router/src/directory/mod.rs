@@ -96,7 +96,7 @@ pub trait Directory: Send + Sync {
     fn resolve(
         &self,
         tunnel: TunnelId,
-    ) -> impl Future<Output = Result<Option<Presence>, DirectoryError>> + Send;
+    ) -> impl Future<Output = Result<Option<Placement>, DirectoryError>> + Send;
 
     /// All claims, as of one revision.
     ///
@@ -202,11 +202,11 @@ impl Fence {
 
     /// What the node that holds the tunnel under this fence does with a forward that was sent under `asked`.
     #[must_use]
-    pub fn judge(self, asked: Self) -> Forward {
+    pub fn judge(self, asked: Self) -> FenceVerdict {
         match asked.cmp(&self) {
-            std::cmp::Ordering::Equal => Forward::Serve,
-            std::cmp::Ordering::Less => Forward::SenderIsStale,
-            std::cmp::Ordering::Greater => Forward::HolderIsStale,
+            std::cmp::Ordering::Equal => FenceVerdict::Serve,
+            std::cmp::Ordering::Less => FenceVerdict::SenderIsStale,
+            std::cmp::Ordering::Greater => FenceVerdict::HolderIsStale,
         }
     }
 }
@@ -220,7 +220,7 @@ impl fmt::Display for Fence {
 /// What becomes of a forward between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "two numbers are equal, or one of them is less")]
-pub enum Forward {
+pub enum FenceVerdict {
     /// Both speak of the same claim.
     Serve,
     /// The sender has seen an older claim: refuse; it resolves and tries once more.
@@ -232,7 +232,7 @@ pub enum Forward {
 /// Where a tunnel's agent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Presence {
+pub struct Placement {
     /// The node.
     pub node: NodeId,
     /// The claim's number.
@@ -241,7 +241,7 @@ pub struct Presence {
     pub lease: LeaseId,
 }
 
-impl Presence {
+impl Placement {
     /// A claim by `node` under `fence`, hanging on `lease`: for engines.
     #[must_use]
     pub const fn new(node: NodeId, fence: Fence, lease: LeaseId) -> Self {
@@ -256,13 +256,13 @@ pub struct Snapshot {
     /// The revision.
     pub revision: Revision,
     /// The claims, each tunnel once, in no particular order.
-    pub claims: Vec<(TunnelId, Presence)>,
+    pub claims: Vec<(TunnelId, Placement)>,
 }
 
 impl Snapshot {
     /// These claims as of `revision`: for engines.
     #[must_use]
-    pub const fn new(revision: Revision, claims: Vec<(TunnelId, Presence)>) -> Self {
+    pub const fn new(revision: Revision, claims: Vec<(TunnelId, Placement)>) -> Self {
         Self { revision, claims }
     }
 }
@@ -294,7 +294,7 @@ pub enum Change {
         /// The tunnel.
         tunnel: TunnelId,
         /// The claim that stands now.
-        presence: Presence,
+        placement: Placement,
     },
     /// The claim ended, by release or with its lease.
     Gone {
@@ -313,7 +313,7 @@ pub enum DirectoryError {
     #[error("the tunnel's claim has changed meanwhile")]
     Held {
         /// The claim that stands; `None` if it is absent.
-        standing: Option<Presence>,
+        standing: Option<Placement>,
     },
     /// The lease has ended, with all claims that hung on it.
     #[error("the lease has ended")]

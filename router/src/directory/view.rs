@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use adit_naming::TunnelId;
 
-use super::{Batch, Change, Presence, Revision, Snapshot};
+use super::{Batch, Change, Placement, Revision, Snapshot};
 
 /// A copy of all claims, kept from a snapshot and the batches that follow it.
 ///
@@ -15,7 +15,7 @@ use super::{Batch, Change, Presence, Revision, Snapshot};
 pub struct View {
     revision: Revision,
     /// As many as the directory has: bounded there.
-    claims: HashMap<TunnelId, Presence>,
+    claims: HashMap<TunnelId, Placement>,
 }
 
 impl View {
@@ -40,7 +40,7 @@ impl View {
             match change {
                 Change::Claimed { tunnel, .. } | Change::Gone { tunnel, .. }
                     if self.is_ahead(*tunnel, batch.revision) => {}
-                Change::Claimed { tunnel, presence } => drop(self.claims.insert(*tunnel, *presence)),
+                Change::Claimed { tunnel, placement } => drop(self.claims.insert(*tunnel, *placement)),
                 Change::Gone { tunnel, .. } => drop(self.claims.remove(tunnel)),
             }
         }
@@ -49,10 +49,10 @@ impl View {
     }
 
     /// Takes in what a node learned by asking: a claim newer than the one in the copy, which a batch will confirm.
-    pub fn learn(&mut self, tunnel: TunnelId, presence: Presence) {
-        let known = self.claims.get(&tunnel).map(|presence| presence.fence);
-        if presence.fence.revision() > self.revision && known.is_none_or(|known| known < presence.fence) {
-            self.claims.insert(tunnel, presence);
+    pub fn learn(&mut self, tunnel: TunnelId, placement: Placement) {
+        let known = self.claims.get(&tunnel).map(|placement| placement.fence);
+        if placement.fence.revision() > self.revision && known.is_none_or(|known| known < placement.fence) {
+            self.claims.insert(tunnel, placement);
         }
     }
 
@@ -66,12 +66,12 @@ impl View {
 
     /// Whether this node has learned of a claim that comes in a later batch.
     fn is_ahead(&self, tunnel: TunnelId, revision: Revision) -> bool {
-        self.find(tunnel).is_some_and(|presence| presence.fence.revision() > revision)
+        self.find(tunnel).is_some_and(|placement| placement.fence.revision() > revision)
     }
 
     /// Where the tunnel's agent is.
     #[must_use]
-    pub fn find(&self, tunnel: TunnelId) -> Option<Presence> {
+    pub fn find(&self, tunnel: TunnelId) -> Option<Placement> {
         self.claims.get(&tunnel).copied()
     }
 
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn claimed(revision: u64, tunnel: TunnelId) -> Batch {
-        Batch::new(Revision::new(revision), vec![Change::Claimed { tunnel, presence: at(revision) }])
+        Batch::new(Revision::new(revision), vec![Change::Claimed { tunnel, placement: at(revision) }])
     }
 
     fn gone(revision: u64, tunnel: TunnelId, fence: u64) -> Batch {
@@ -146,8 +146,8 @@ mod tests {
         Batch::new(Revision::new(revision), vec![Change::Gone { tunnel, fence }])
     }
 
-    fn at(revision: u64) -> Presence {
-        Presence::new(NodeId::new(1), Fence::at(Revision::new(revision)), LeaseId::new(1))
+    fn at(revision: u64) -> Placement {
+        Placement::new(NodeId::new(1), Fence::at(Revision::new(revision)), LeaseId::new(1))
     }
 
     const ONE: TunnelId = TunnelId::from_u128(1);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use adit_naming::TunnelId;
 
 use super::{
-    Batch, Change, Directory, DirectoryError, Fence, LeaseId, NodeId, Presence, Revision, Snapshot, Watch,
+    Batch, Change, Directory, DirectoryError, Fence, LeaseId, NodeId, Placement, Revision, Snapshot, Watch,
     WatchError,
 };
 use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ struct State {
     /// Open ones; a lease costs a hundred octets, and who opens one is a node.
     leases: BTreeMap<LeaseId, Lease>,
     /// At most `max_claims`.
-    claims: BTreeMap<TunnelId, Presence>,
+    claims: BTreeMap<TunnelId, Placement>,
     /// The newest batches, oldest first; at most `max_history`.
     history: VecDeque<Batch>,
     max_history: usize,
@@ -138,13 +138,13 @@ impl Directory for MemoryDirectory {
     fn resolve(
         &self,
         tunnel: TunnelId,
-    ) -> impl Future<Output = Result<Option<Presence>, DirectoryError>> + Send {
+    ) -> impl Future<Output = Result<Option<Placement>, DirectoryError>> + Send {
         ready(Ok(self.state().claims.get(&tunnel).copied()))
     }
 
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, DirectoryError>> + Send {
         let state = self.state();
-        let claims = state.claims.iter().map(|(tunnel, presence)| (*tunnel, *presence)).collect();
+        let claims = state.claims.iter().map(|(tunnel, placement)| (*tunnel, *placement)).collect();
         ready(Ok(Snapshot::new(Revision::new(state.revision), claims)))
     }
 
@@ -173,12 +173,12 @@ impl State {
             before.tunnels.remove(&tunnel);
         }
         let fence = Fence::at(Revision::new(self.revision + 1));
-        let presence = Presence::new(node, fence, lease);
-        self.claims.insert(tunnel, presence);
+        let placement = Placement::new(node, fence, lease);
+        self.claims.insert(tunnel, placement);
         if let Some(lease) = self.leases.get_mut(&lease) {
             lease.tunnels.insert(tunnel);
         }
-        self.publish(vec![Change::Claimed { tunnel, presence }]);
+        self.publish(vec![Change::Claimed { tunnel, placement }]);
         Ok(fence)
     }
 
@@ -204,8 +204,8 @@ impl State {
         let Some(lease) = self.leases.remove(&lease) else { return };
         let mut changes = Vec::with_capacity(lease.tunnels.len());
         for tunnel in lease.tunnels {
-            if let Some(presence) = self.claims.remove(&tunnel) {
-                changes.push(Change::Gone { tunnel, fence: presence.fence });
+            if let Some(placement) = self.claims.remove(&tunnel) {
+                changes.push(Change::Gone { tunnel, fence: placement.fence });
             }
         }
         if !changes.is_empty() {

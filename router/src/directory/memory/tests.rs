@@ -115,7 +115,7 @@ proptest! {
             for number in 0..4 {
                 let found = finish(directory.resolve(tunnel(number))).unwrap();
                 prop_assert_eq!(
-                    found.map(|presence| (presence.lease, presence.fence.revision().number())),
+                    found.map(|placement| (placement.lease, placement.fence.revision().number())),
                     model.get(&number).map(|(index, fence)| (leases[*index].0, *fence))
                 );
             }
