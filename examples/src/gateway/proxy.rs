@@ -11,8 +11,8 @@ use adit_errors::{Code, Format, Refusal, RequestId, Style};
 use adit_mux::Stream;
 use adit_naming::Host;
 use adit_router::{
-    Admitted, CookieScope, Reaction, RequestGate, ScreenError, Traffic, Visitor as Forwarded, prepare_request,
-    prepare_response,
+    Admitted, CookieScope, Reaction, RequestGate, ScreenError, Traffic, Visitor as Forwarded,
+    prepare_request, prepare_response,
 };
 use adit_wire_proto::{StreamHeadBuilder, TlsFacts};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};

@@ -207,7 +207,7 @@ impl Registrar {
 
     fn claim(&self, wanted: &control::Claim) -> Result<Claim, Refusal> {
         if let control::Claim::Name(text) = wanted {
-            let name = self.rules.admit(text)?;
+            let name = self.rules.admit(text).map_err(|error| Refusal::from(&error))?;
             if let Ok(claim) = self.books().names.prove(name.borrowed(), self.owner, now()) {
                 return Ok(claim);
             }
