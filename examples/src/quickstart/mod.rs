@@ -47,6 +47,7 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("100 MiB up, digests equal", rows::large_upload(&world)).await;
     table.row("100 MiB down, digests equal", rows::large_download(&world)).await;
     table.row("1,000 requests at once", rows::crowd(&world)).await;
+    table.row("one visitor stalls, 50 beside it don't", rows::stalled_visitor(&world)).await;
     table.row("upstream down: 502 with an envelope", rows::upstream_down(&world)).await;
     table.row("unknown host: 404 with an envelope", rows::unknown_host(&world)).await;
     table.row("agent killed, restarted, traffic again", rows::agent_restart(&mut world)).await;

@@ -23,6 +23,14 @@ pub(crate) type Outcome = Result<Moved, BoxError>;
 /// The length of the large bodies, in octets.
 const LARGE: u64 = 100 * 1024 * 1024;
 
+/// The length of what a stalled visitor asked for, far more than all buffers on the way, and of what each visitor beside
+/// it gets, in octets.
+const STALLED: u64 = 32 * 1024 * 1024;
+const BESIDE: u64 = 1024 * 1024;
+
+/// How many visitors are busy beside the stalled one.
+const BUSY: u64 = 50;
+
 /// How many requests are under way at once.
 const CROWD: u64 = 1000;
 
@@ -139,15 +147,7 @@ pub(crate) async fn large_upload(world: &World) -> Outcome {
 /// A large download: the visitor's digest is the upstream's.
 pub(crate) async fn large_download(world: &World) -> Outcome {
     let request = get(&world.host(World::HTTP), &format!("/blob/{LARGE}"))?;
-    let mut body = exchange(world.http().await?, request).await?.into_body();
-    let mut hash = Sha256::new();
-    while let Some(frame) = body.frame().await {
-        if let Some(data) = frame?.data_ref() {
-            hash.update(data);
-        }
-    }
-    expect(hex(&hash.finalize()) == Pattern::digest(LARGE), "the digests agree")?;
-    Ok(Moved { bytes: LARGE })
+    read_pattern(exchange(world.http().await?, request).await?.into_body(), LARGE).await
 }
 
 /// A thousand requests at once, each with an answer of its own.
@@ -167,6 +167,26 @@ pub(crate) async fn crowd(world: &World) -> Outcome {
         total += visitor??;
     }
     Ok(moved(total))
+}
+
+/// A visitor that asks for much and doesn't read it, on the same session as fifty that do: they get all of theirs while it
+/// gets nothing, and then it gets all of its own.
+pub(crate) async fn stalled_visitor(world: &World) -> Outcome {
+    let host = world.host(World::HTTP);
+    let stalled = exchange(world.http().await?, get(&host, &format!("/blob/{STALLED}"))?).await?;
+    let mut visitors = JoinSet::new();
+    for _ in 0..BUSY {
+        let (address, request) = (world.http_address(), get(&host, &format!("/blob/{BESIDE}"))?);
+        visitors.spawn(async move {
+            let response = exchange(visitor::connect(address).await?, request).await?;
+            read_pattern(response.into_body(), BESIDE).await
+        });
+    }
+    while let Some(visitor) = visitors.join_next().await {
+        visitor??;
+    }
+    read_pattern(stalled.into_body(), STALLED).await?;
+    Ok(Moved { bytes: BUSY * BESIDE + STALLED })
 }
 
 /// An upstream that isn't there: 502 with an envelope that says so.
@@ -196,6 +216,18 @@ pub(crate) async fn agent_restart(world: &mut World) -> Outcome {
     let response = exchange(world.http().await?, get(&host, "/")?).await?;
     expect_status(&response, StatusCode::OK)?;
     Ok(moved(text(response).await?.len()))
+}
+
+/// Reads a body to its end and compares its digest with that of a pattern.
+async fn read_pattern(mut body: Incoming, length: u64) -> Outcome {
+    let mut hash = Sha256::new();
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame?.data_ref() {
+            hash.update(data);
+        }
+    }
+    expect(hex(&hash.finalize()) == Pattern::digest(length), "the digests agree")?;
+    Ok(Moved { bytes: length })
 }
 
 async fn refusal(world: &World, host: &str, status: StatusCode, code: &str) -> Outcome {
