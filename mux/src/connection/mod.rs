@@ -148,6 +148,12 @@ pub struct StreamKey {
 }
 
 impl StreamKey {
+    /// A key that names no stream.
+    #[cfg(all(test, feature = "tokio"))]
+    pub(crate) fn at(place: usize) -> Self {
+        Self { place: u32::try_from(place).unwrap_or(u32::MAX), stamp: 0 }
+    }
+
     /// A small number that no two live streams share: an index for what a driver keeps per stream.
     pub const fn place(self) -> u32 {
         self.place

@@ -450,7 +450,7 @@ impl State {
                         && let Some(waker) = wakers.read.take()
                     {
                         wakes.push(waker);
-                        self.turns.woke(&mut wakers.last_wake);
+                        self.turns.woke(key, &mut wakers.last_wake);
                     }
                 }
                 Event::Writable(key) => {

@@ -13,11 +13,13 @@ pub(super) struct Turns {
     wakes: u32,
     /// How many streams take turns being woken: the mean of how many wakes ago each had its last, in eighths.
     crowd: u32,
-    /// The stream that took what had come and has not written since.
+    /// The stream whose reader was woken last.
+    woken: Option<StreamKey>,
+    /// The stream that was woken, took what had come, and has not written since.
     answering: Option<StreamKey>,
     /// Counts what was written.
     said: u32,
-    /// `said` when the driver last let others go first, and how many times in a row it did.
+    /// `said` when the driver last sent or let others go first, and how many times in a row it did the latter.
     yielded: (u32, u32),
 }
 
@@ -27,12 +29,13 @@ pub(super) struct LastWake(u32);
 
 impl Turns {
     pub(super) const fn new() -> Self {
-        Self { wakes: 0, crowd: 8, answering: None, said: 0, yielded: (0, 0) }
+        Self { wakes: 0, crowd: 8, woken: None, answering: None, said: 0, yielded: (0, 0) }
     }
 
     /// Takes note that the task that reads a stream is woken.
-    pub(super) fn woke(&mut self, last: &mut LastWake) {
+    pub(super) fn woke(&mut self, key: StreamKey, last: &mut LastWake) {
         const MOST: u32 = 64;
+        self.woken = Some(key);
         self.wakes = self.wakes.wrapping_add(1).max(1);
         let ago = self.wakes.wrapping_sub(last.0);
         if last.0 != 0 {
@@ -42,8 +45,11 @@ impl Turns {
     }
 
     /// Takes note that a stream was given what had come.
-    pub(super) const fn read(&mut self, key: StreamKey) {
-        self.answering = Some(key);
+    ///
+    /// Only who was waiting is in a conversation: what a new stream brings along is often answered once, with the end
+    /// right behind, and both fit in one call.
+    pub(super) fn read(&mut self, key: StreamKey) {
+        self.answering = self.woken.filter(|woken| *woken == key);
     }
 
     /// Takes note that a stream has written something; says whether it is an answer that should go out at once.
@@ -58,17 +64,15 @@ impl Turns {
         self.crowd <= 8 * FEW
     }
 
-    /// Whether the driver should let others go first if it has something to send: once, and again as long as they have
-    /// more to say, so that small writes leave together.
+    /// Whether the driver should let others go first if it has something to send: once if many streams are in use, and
+    /// as long as there is more and more to say, so that small writes leave together.
     pub(super) const fn lets_others_first(&mut self, is_due: bool) -> bool {
         const TIMES: u32 = 4;
         let (said, times) = self.yielded;
-        if is_due && (times == 0 || (said != self.said && times < TIMES)) {
-            self.yielded = (self.said, times + 1);
-            return true;
-        }
-        self.yielded.1 = 0;
-        false
+        let is_growing = self.said.wrapping_sub(said) > 1;
+        let waits = is_due && times < TIMES && (is_growing || (times == 0 && !self.are_few()));
+        self.yielded = (self.said, if waits { times + 1 } else { 0 });
+        waits
     }
 }
 
@@ -79,7 +83,7 @@ mod tests {
     fn after(streams: usize, wakes: usize) -> Turns {
         let mut turns = Turns::new();
         let mut last = vec![LastWake::default(); streams];
-        (0..wakes).for_each(|wake| turns.woke(&mut last[wake % streams]));
+        (0..wakes).for_each(|wake| turns.woke(key(wake % streams), &mut last[wake % streams]));
         turns
     }
 
@@ -94,20 +98,47 @@ mod tests {
     fn one_busy_stream_beside_a_thousand_idle_ones_is_no_crowd() {
         let mut turns = after(1000, 5000);
         let mut busy = LastWake::default();
-        (0..100).for_each(|_| turns.woke(&mut busy));
+        (0..100).for_each(|_| turns.woke(key(1), &mut busy));
         assert!(turns.are_few());
     }
 
     #[test]
-    fn the_driver_waits_while_others_have_more_to_say_but_not_for_long() {
-        let mut turns = Turns::new();
+    fn the_driver_waits_for_a_crowd_once() {
+        let mut turns = after(50, 200);
         assert!(turns.lets_others_first(true));
-        assert!(!turns.lets_others_first(true), "nobody had");
+        assert!(!turns.lets_others_first(true), "nobody had more to say");
+    }
+
+    #[test]
+    fn the_driver_waits_while_more_and_more_is_said_but_not_for_long() {
+        let mut turns = Turns::new();
+        turns.wrote(key(1));
+        assert!(!turns.lets_others_first(true), "one message is not held up");
         let mut waited = 0;
-        while turns.lets_others_first(true) {
-            turns.said += 1;
+        loop {
+            (0..100).for_each(|_| {
+                turns.wrote(key(1));
+            });
+            if !turns.lets_others_first(true) {
+                break;
+            }
             waited += 1;
         }
         assert_eq!(waited, 4);
+    }
+
+    #[test]
+    fn an_answer_is_what_follows_a_wait() {
+        let mut turns = Turns::new();
+        turns.read(key(1));
+        assert!(!turns.wrote(key(1)), "it did not wait");
+        turns.woke(key(1), &mut LastWake::default());
+        turns.read(key(1));
+        assert!(turns.wrote(key(1)));
+        assert!(!turns.wrote(key(1)), "one answer each");
+    }
+
+    fn key(place: usize) -> StreamKey {
+        StreamKey::at(place)
     }
 }
