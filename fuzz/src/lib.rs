@@ -7,6 +7,7 @@ pub mod errors;
 pub mod mux;
 pub mod naming;
 pub mod octets;
+pub mod policy;
 pub mod proxy_protocol;
 pub mod quic;
 pub mod router;
@@ -26,6 +27,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("host", naming::host),
     ("endpoint", naming::endpoint),
     ("key_label", naming::key_label),
+    ("policy_decision", policy::policy_decision),
+    ("webhook_fields", policy::webhook_fields),
     ("proxy_protocol", proxy_protocol::proxy_protocol),
     ("quic_initial", quic::quic_initial),
     ("router_detect", octets::router_detect),
