@@ -142,6 +142,11 @@ impl Connection {
         slot.room(buffer)
     }
 
+    /// How many octets the peer allows on a stream beyond those that were emitted; 0 for unknown streams.
+    pub fn credit(&self, key: StreamKey) -> u64 {
+        self.slot(key).map_or(0, |slot| super::to_u64(slot.send.credit()))
+    }
+
     /// Octets queued on a stream and not yet emitted.
     pub fn unsent(&self, key: StreamKey) -> usize {
         self.slot(key).map_or(0, |slot| slot.send.queue.len())

@@ -141,7 +141,8 @@ impl World {
                 }
             }
             5 => end.accept(choice.is_multiple_of(4)),
-            6 | 7 => end.write(choice, script.size(), act == 7),
+            // Enough that buffers and windows are full now and then.
+            6 | 7 => end.write(choice, script.size() * 3, act == 7),
             8 | 9 => end.read(choice, script.size().max(1), act == 9),
             10 => end.pick(choice, |core, half| {
                 if core.finish_stream(half.key).is_ok() {
@@ -261,6 +262,24 @@ impl World {
         }
     }
 
+    /// Nothing is under way: who has read all has given at least three quarters of the window, which is when it speaks.
+    fn check_no_credit_is_lost(&self) {
+        for (one, other) in [(0, 1), (1, 0)] {
+            for (id, writer) in &self.ends[one].streams {
+                let Some(reader) = self.ends[other].streams.get(id) else { continue };
+                let is_open =
+                    !(writer.is_finished || writer.is_reset || reader.is_stopped || reader.is_read_out);
+                if is_open && reader.read == writer.written {
+                    let credit = self.ends[one].core.credit(writer.key);
+                    assert!(
+                        credit > u64::from(WINDOW) * 3 / 4,
+                        "stream {id}: credit was lost, {credit} is left"
+                    );
+                }
+            }
+        }
+    }
+
     fn settle(&mut self) {
         loop {
             for side in [0, 1] {
@@ -273,7 +292,7 @@ impl World {
                 .iter()
                 .all(|end| end.wire.is_empty() && end.batch.is_empty() && !end.core.has_output())
             {
-                return;
+                return self.check_no_credit_is_lost();
             }
         }
     }
