@@ -46,6 +46,12 @@ pub enum SessionEnd {
     /// The driver's future was dropped before the session ended.
     #[error("the driver was dropped")]
     DriverDropped,
+    /// QUIC or HTTP/2 itself failed, on either side.
+    #[error("the carrier failed with its error {code:#x}")]
+    Carrier {
+        /// QUIC's transport error or HTTP/2's error code; `u64::MAX` for those without a number.
+        code: u64,
+    },
 }
 
 impl SessionEnd {
@@ -55,7 +61,7 @@ impl SessionEnd {
             Self::Local { code, .. } | Self::Peer { code, .. } => *code,
             Self::Violation(violation) => violation.close_code(),
             Self::TimedOut { .. } => CloseCode::TIMEOUT,
-            Self::Cut | Self::Io { .. } | Self::DriverDropped => CloseCode::CANCELLED,
+            Self::Cut | Self::Io { .. } | Self::DriverDropped | Self::Carrier { .. } => CloseCode::CANCELLED,
         }
     }
 }
@@ -154,6 +160,9 @@ pub enum Violation {
         /// The limit that our HELLO named.
         limit: u16,
     },
+    /// A frame that the carrier's control stream doesn't carry, or the end of that stream.
+    #[error("the control stream of the carrier carried something else, or ended")]
+    UnexpectedFrame,
     /// A text message on a WebSocket, which carries binary ones only.
     #[error("a text message on a WebSocket")]
     TextMessage,
@@ -173,7 +182,7 @@ impl Violation {
     pub const fn close_code(&self) -> CloseCode {
         match self {
             Self::Frame(error) => error.close_code(),
-            Self::HelloExpected | Self::SecondHello => CloseCode::UNEXPECTED,
+            Self::HelloExpected | Self::SecondHello | Self::UnexpectedFrame => CloseCode::UNEXPECTED,
             Self::NoCommonVersion => CloseCode::UNSUPPORTED_VERSION,
             Self::StreamOrder { .. }
             | Self::UnknownStream { .. }

@@ -23,14 +23,19 @@ mod connection;
 pub use connection::{Batch, Connection, Event, Priority, StreamKey};
 
 #[cfg(feature = "tokio")]
+#[expect(unreachable_pub, reason = "seen through `session`, which has the same methods on every carrier")]
 mod driver;
 #[cfg(feature = "tokio")]
-pub use driver::{
-    Builder, Driver, Incoming, IncomingStream, ReceiveStream, RelayEnd, RelayOptions, RelayReport,
-    SendStream, Session, Stream, relay,
-};
+pub use driver::{Builder, RelayEnd, RelayOptions, RelayReport, relay};
 #[cfg(feature = "tower")]
 pub use driver::{Connector, TunnelIo};
 
-#[cfg(feature = "websocket")]
+#[cfg(feature = "tokio")]
+mod session;
+#[cfg(feature = "tokio")]
+pub use session::{
+    Capabilities, Carrier, Driver, Incoming, IncomingStream, ReceiveStream, SendStream, Session, Stream,
+};
+
+#[cfg(any(feature = "quic", feature = "websocket"))]
 pub mod carrier;

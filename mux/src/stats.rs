@@ -73,4 +73,8 @@ pub struct SessionStats {
     pub rtt: Option<Duration>,
     /// The shortest round trip measured.
     pub min_rtt: Option<Duration>,
+    /// The longest UDP payload that the path takes, in octets; `None` on carriers over TCP.
+    pub mtu: Option<u16>,
+    /// Packets lost so far; 0 on carriers over TCP, which doesn't say.
+    pub packets_lost: u64,
 }

@@ -1,11 +1,10 @@
 //! Streams that the peer opens.
 
-use super::Stream;
 use super::shared::Shared;
+use super::stream::{ReceiveStream, SendStream, halves};
 use crate::connection::StreamKey;
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -22,12 +21,7 @@ impl Incoming {
         Self { shared }
     }
 
-    /// The next stream; `None` when the session ended. Cancel-safe.
-    pub async fn accept(&mut self) -> Option<IncomingStream> {
-        poll_fn(|task| self.poll_accept(task)).await
-    }
-
-    /// As [`accept`](Self::accept), for hand-written futures.
+    /// The next stream; `None` when the session ended.
     pub fn poll_accept(&mut self, task: &mut Context<'_>) -> Poll<Option<IncomingStream>> {
         let mut state = self.shared.state();
         if let Some(key) = state.core.next_incoming() {
@@ -72,11 +66,11 @@ impl IncomingStream {
     }
 
     /// Takes the stream up.
-    pub fn accept(mut self) -> Stream {
+    pub fn accept(mut self) -> (SendStream, ReceiveStream) {
         // Invariant: `shared` is taken only by methods that consume the value.
         let Some((shared, key)) = self.shared.take() else { unreachable!("decided twice") };
         shared.state().core.accept(key);
-        Stream::new(shared, key)
+        halves(shared, key)
     }
 
     /// Turns the stream down: the peer sees `code` on both halves.

@@ -18,10 +18,10 @@ pub use incoming::{Incoming, IncomingStream};
 pub use listener::{Connector, TunnelIo};
 pub use relay::{RelayEnd, RelayOptions, RelayReport, relay};
 pub use session::Session;
-pub use stream::{ReceiveStream, SendStream, Stream};
+pub use stream::{ReceiveStream, SendStream};
 
 use crate::connection::Connection;
-use crate::{Config, Role, SessionEnd};
+use crate::{Carrier, Config, Role, SessionEnd};
 use bytes::Bytes;
 use input::Input;
 use shared::{SEND_ROUNDS, Shared, Turn, now};
@@ -52,12 +52,13 @@ use tokio::time::Sleep;
 pub struct Builder {
     role: Role,
     config: Config,
+    carrier: Carrier,
 }
 
 impl Builder {
     /// A session with the default limits.
     pub fn new(role: Role) -> Self {
-        Self { role, config: Config::default() }
+        Self { role, config: Config::default(), carrier: Carrier::Native }
     }
 
     /// Other limits.
@@ -65,11 +66,17 @@ impl Builder {
         Self { config, ..self }
     }
 
+    /// What the connection is, for [`Session::capabilities`](crate::Session::capabilities): its octets are the same on
+    /// [`Carrier::Native`], the default, and [`Carrier::WebSocket`].
+    pub fn carrier(self, carrier: Carrier) -> Self {
+        Self { carrier, ..self }
+    }
+
     /// Starts a session over `io`.
     ///
     /// Nothing happens until the [`Driver`] is polled: spawn it. A connection that can be split without a lock, like
     /// a `TcpStream`, is faster with [`build_split`](Self::build_split). Set TCP_NODELAY on a TCP socket.
-    pub fn build<T>(self, io: T) -> (Session, Incoming, Driver)
+    pub fn build<T>(self, io: T) -> (crate::Session, crate::Incoming, crate::Driver)
     where
         T: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -78,7 +85,7 @@ impl Builder {
     }
 
     /// Starts a session over the two halves of a connection. See [`build`](Self::build).
-    pub fn build_split<R, W>(self, reader: R, writer: W) -> (Session, Incoming, Driver)
+    pub fn build_split<R, W>(self, reader: R, writer: W) -> (crate::Session, crate::Incoming, crate::Driver)
     where
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
@@ -95,7 +102,11 @@ impl Builder {
             wakes: Vec::new(),
             closing: None,
         };
-        (Session::new(Arc::clone(&shared)), Incoming::new(shared), driver)
+        (
+            crate::Session::native(Session::new(Arc::clone(&shared)), self.carrier),
+            crate::Incoming::native(Incoming::new(shared)),
+            crate::Driver::native(driver),
+        )
     }
 }
 

@@ -1,8 +1,7 @@
 //! Both directions between a stream and something else.
 
-use super::Stream;
 use super::shared::now;
-use crate::StreamError;
+use crate::{Stream, StreamError};
 use adit_wire_proto::CloseCode;
 use bytes::{Buf, Bytes, BytesMut};
 use std::any::Any;

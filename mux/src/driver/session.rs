@@ -1,7 +1,7 @@
 //! The handle of a session.
 
-use super::Stream;
 use super::shared::{Shared, now};
+use super::stream::{ReceiveStream, SendStream, halves};
 use crate::{DatagramError, OpenError, SessionEnd, SessionStats};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ impl Session {
     ///
     /// # Errors
     /// [`OpenError`] if the session ended or drains, or the head is over 4,096 octets. Nothing was sent.
-    pub async fn open(&self, head: impl Into<Bytes>) -> Result<Stream, OpenError> {
+    pub async fn open(&self, head: impl Into<Bytes>) -> Result<(SendStream, ReceiveStream), OpenError> {
         let (shared, head) = (self.shared(), head.into());
         loop {
             let granted = shared.openers.notified();
@@ -44,7 +44,7 @@ impl Session {
                     if more {
                         shared.openers.notify_one();
                     }
-                    return Ok(Stream::new(Arc::clone(shared), key));
+                    return Ok(halves(Arc::clone(shared), key));
                 }
                 (Ok(None), _) => granted.await,
                 (Err(error), _) => {

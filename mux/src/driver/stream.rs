@@ -5,24 +5,11 @@ use crate::connection::StreamKey;
 use crate::{Priority, StreamError};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// A stream: bytes both ways, each way with an end of its own.
-///
-/// It is tokio's `AsyncRead` and `AsyncWrite`; `shutdown` ends the sending half with FIN and leaves the other open.
-/// `read` and `write` are cancel-safe: nothing is taken or sent unless they resolve. Whoever drops `write_all`,
-/// `read_exact` or `read_to_end` half-way doesn't learn how far they came; the stream itself goes on.
-/// Errors carry a [`StreamError`], see [`StreamError::of`].
-#[derive(Debug)]
-pub struct Stream {
-    send: SendStream,
-    receive: ReceiveStream,
-}
 
 /// The half that is written. To drop it unfinished resets the stream with CANCELLED.
 pub struct SendStream {
@@ -36,72 +23,18 @@ pub struct ReceiveStream {
     key: StreamKey,
 }
 
-impl Stream {
-    pub(super) fn new(shared: Arc<Shared>, key: StreamKey) -> Self {
-        Self { send: SendStream { shared: Arc::clone(&shared), key }, receive: ReceiveStream { shared, key } }
-    }
-
-    /// The two halves, to be used by different tasks.
-    pub fn split(self) -> (SendStream, ReceiveStream) {
-        (self.send, self.receive)
-    }
-
-    /// Gives the sending half up: the peer reads what was sent so far, then `code`.
-    pub fn reset(&mut self, code: CloseCode) {
-        self.send.reset(code);
-    }
-
-    /// Gives the receiving half up: the peer's writes fail with `code`.
-    pub fn stop(&mut self, code: CloseCode) {
-        self.receive.stop(code);
-    }
-
-    /// See [`SendStream::write_chunk`].
-    ///
-    /// # Errors
-    /// [`StreamError`] if the sending half or the session has ended.
-    pub async fn write_chunk(&mut self, chunk: Bytes) -> Result<(), StreamError> {
-        self.send.write_chunk(chunk).await
-    }
-
-    /// See [`ReceiveStream::read_chunk`].
-    ///
-    /// # Errors
-    /// [`StreamError`] if the peer reset the stream or the session ended.
-    pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, StreamError> {
-        self.receive.read_chunk().await
-    }
-
-    /// The sending half.
-    pub const fn send_half(&mut self) -> &mut SendStream {
-        &mut self.send
-    }
-
-    /// The receiving half.
-    pub const fn receive_half(&mut self) -> &mut ReceiveStream {
-        &mut self.receive
-    }
-
-    /// The id on the wire, for logs: 0 until the stream's first frame went out.
-    pub fn id(&self) -> u32 {
-        self.send.shared.state().core.stream_id(self.send.key)
-    }
+/// The two halves of a stream.
+pub(super) fn halves(shared: Arc<Shared>, key: StreamKey) -> (SendStream, ReceiveStream) {
+    (SendStream { shared: Arc::clone(&shared), key }, ReceiveStream { shared, key })
 }
 
 impl SendStream {
-    /// Sends a chunk without copying it; waits while the send buffer is full. Cancel-safe: not sent unless it
-    /// resolves.
-    ///
-    /// # Errors
-    /// [`StreamError`] if the peer stopped the stream, this half has ended, or the session has.
-    pub async fn write_chunk(&mut self, chunk: Bytes) -> Result<(), StreamError> {
-        poll_fn(|task| self.poll_write_chunk(task, &chunk)).await
+    /// The id on the wire: 0 until the stream's first frame went out.
+    pub fn id(&self) -> u32 {
+        self.shared.state().core.stream_id(self.key)
     }
 
-    /// As [`write_chunk`](Self::write_chunk), for hand-written futures: takes all of `chunk` or nothing.
-    ///
-    /// # Errors
-    /// As [`write_chunk`](Self::write_chunk).
+    /// Takes all of `chunk` or nothing.
     pub fn poll_write_chunk(
         &mut self,
         task: &mut Context<'_>,
@@ -116,9 +49,6 @@ impl SendStream {
     }
 
     /// Waits for room in the send buffer; says how much there is, in octets. Cancel-safe.
-    ///
-    /// # Errors
-    /// As [`write_chunk`](Self::write_chunk).
     pub fn poll_writable(&mut self, task: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
         self.queue(task, |core, key| Ok(Some(core.room(key)?).filter(|room| *room > 0)))
     }
@@ -192,18 +122,6 @@ impl SendStream {
 }
 
 impl ReceiveStream {
-    /// The next chunk as it came, without copying it; `None` at the end. Cancel-safe: nothing is lost.
-    ///
-    /// # Errors
-    /// [`StreamError`] if the peer reset the stream or the session ended, once all that came before is read.
-    pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, StreamError> {
-        poll_fn(|task| self.poll_read_chunk(task)).await
-    }
-
-    /// As [`read_chunk`](Self::read_chunk), for hand-written futures.
-    ///
-    /// # Errors
-    /// As [`read_chunk`](Self::read_chunk).
     pub fn poll_read_chunk(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
         let coop = ready!(tokio::task::coop::poll_proceed(task));
         let chunk = ready!(self.take(task, |core, key| core.read_chunk(key, usize::MAX)))?;
@@ -287,34 +205,6 @@ impl AsyncRead for ReceiveStream {
             coop.made_progress();
         }
         read.map_err(Into::into)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        octets: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.send).poll_write(task, octets)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.send).poll_flush(task)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.send).poll_shutdown(task)
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.receive).poll_read(task, out)
     }
 }
 

@@ -1,0 +1,153 @@
+//! What goes on in a session that no handle asks for: drain, pings, rests, refusals.
+
+use super::link::{Link, now};
+use super::numbers::{number, var_int};
+use super::stream::{Flush, Half};
+use crate::{SessionEnd, Violation};
+use adit_wire_proto::CloseCode;
+use bytes::{Buf, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use quinn::{Chunk, ReadError, RecvStream, SendStream, WriteError};
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tokio::sync::mpsc;
+
+/// Runs until the connection is over.
+pub(super) async fn drive(
+    link: Arc<Link>,
+    mut rests: mpsc::UnboundedReceiver<Arc<Mutex<Half>>>,
+) -> SessionEnd {
+    let guard = Dropped { link: Arc::clone(&link), is_over: false };
+    let mut control = Streams { receive: None, send: None, unsent: BytesMut::new() };
+    let mut flushing = FuturesUnordered::new();
+    let error = loop {
+        let refuses = link.state().refuses_incoming;
+        let deadline = control.next(&link);
+        tokio::select! {
+            error = link.connection.closed() => break error,
+            () = link.changed.notified() => {}
+            () = until(deadline) => {}
+            Some(half) = rests.recv() => flushing.push(Flush(half)),
+            Some(()) = flushing.next() => {}
+            Ok((mut send, mut receive)) = link.connection.accept_bi(), if refuses => {
+                let code = var_int(CloseCode::REFUSED);
+                let _ = (send.reset(code), receive.stop(code));
+                drop(link.taken_up(number(send.id())));
+            }
+            Ok(stream) = link.connection.accept_uni(), if control.receive.is_none() => {
+                control.receive = Some(stream);
+            }
+            chunk = read(&mut control.receive) => control.receive(&link, chunk),
+            Ok(stream) = link.connection.open_uni(), if control.wants_stream() => control.send = Some(stream),
+            written = write(&mut control.send, &control.unsent), if !control.unsent.is_empty() => {
+                control.wrote(&link, written);
+            }
+        }
+    };
+    guard.finish();
+    rests.close();
+    while let Ok(half) = rests.try_recv() {
+        drop(Flush(half));
+    }
+    link.draining.notify_waiters();
+    link.end_of(error)
+}
+
+/// The two streams for frames beside the others, each opened by the side that writes it, when it has something to say.
+struct Streams {
+    receive: Option<RecvStream>,
+    send: Option<SendStream>,
+    /// Frames on their way out; at most one of each kind.
+    unsent: BytesMut,
+}
+
+impl Streams {
+    /// Gathers what is to be sent, closes if a drain is over; says when to look again.
+    fn next(&mut self, link: &Link) -> Option<Instant> {
+        let now = now();
+        let mut state = link.state();
+        let tally = state.tally;
+        while let Some(frame) = state.control.poll_frame(now, tally) {
+            frame.encode(&mut self.unsent);
+        }
+        let deadline = state.control.deadline();
+        let is_late = deadline.is_some_and(|deadline| now >= deadline);
+        let end = state.control.poll_end(now, tally).filter(|_| self.unsent.is_empty() || is_late);
+        drop(state);
+        if let Some(end) = end {
+            link.close(end.code, end.reason);
+        }
+        deadline
+    }
+
+    fn wants_stream(&self) -> bool {
+        self.send.is_none() && !self.unsent.is_empty()
+    }
+
+    fn receive(&mut self, link: &Link, chunk: Result<Option<Chunk>, ReadError>) {
+        let Ok(Some(chunk)) = chunk else {
+            // The control stream lives as long as the session.
+            link.violate(Violation::UnexpectedFrame);
+            return;
+        };
+        let others = link.state().control.receive(now(), &chunk.bytes);
+        match others {
+            Ok(others) if others.is_empty() => {
+                link.draining.notify_waiters();
+                link.pongs.notify_waiters();
+            }
+            Ok(_) => link.violate(Violation::UnexpectedFrame),
+            Err(violation) => link.violate(violation),
+        }
+    }
+
+    fn wrote(&mut self, link: &Link, written: Result<usize, WriteError>) {
+        match written {
+            Ok(octets) => self.unsent.advance(octets),
+            Err(_) => link.violate(Violation::UnexpectedFrame),
+        }
+    }
+}
+
+async fn read(stream: &mut Option<RecvStream>) -> Result<Option<Chunk>, ReadError> {
+    match stream {
+        Some(stream) => stream.read_chunk(usize::MAX, true).await,
+        None => pending().await,
+    }
+}
+
+async fn write(stream: &mut Option<SendStream>, octets: &[u8]) -> Result<usize, WriteError> {
+    match stream {
+        Some(stream) => stream.write(octets).await,
+        None => pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => pending().await,
+    }
+}
+
+/// Ends the session when the driver is dropped before its time.
+struct Dropped {
+    link: Arc<Link>,
+    is_over: bool,
+}
+
+impl Dropped {
+    fn finish(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.link.end_with(SessionEnd::DriverDropped, b"");
+        }
+    }
+}

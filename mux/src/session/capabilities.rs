@@ -1,0 +1,75 @@
+//! What a session travels on, and what that means.
+
+use std::fmt;
+
+/// What a session travels on. All have the same sessions and streams; see [`Capabilities`] for what differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Carrier {
+    /// Frames on a connection, as TLS over TCP.
+    Native,
+    /// The same frames in WebSocket messages.
+    WebSocket,
+    /// QUIC's streams and datagrams.
+    Quic,
+    /// HTTP/2's streams.
+    Http2,
+}
+
+impl Carrier {
+    /// The name that configurations and logs use: `native`, `websocket`, `quic` or `h2`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::WebSocket => "websocket",
+            Self::Quic => "quic",
+            Self::Http2 => "h2",
+        }
+    }
+}
+
+impl fmt::Display for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a session can do on its carrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    pub(crate) carrier: Carrier,
+    pub(crate) has_lossy_datagrams: bool,
+    pub(crate) keeps_streams_apart: bool,
+    pub(crate) survives_address_changes: bool,
+}
+
+impl Capabilities {
+    pub(crate) const fn over_tcp(carrier: Carrier) -> Self {
+        Self {
+            carrier,
+            has_lossy_datagrams: false,
+            keeps_streams_apart: false,
+            survives_address_changes: false,
+        }
+    }
+
+    /// What the session travels on.
+    pub const fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    /// Whether a lost datagram delays nothing. On the others datagrams wait behind what was lost before them.
+    pub const fn has_lossy_datagrams(&self) -> bool {
+        self.has_lossy_datagrams
+    }
+
+    /// Whether a packet lost on one stream leaves the others alone.
+    pub const fn keeps_streams_apart(&self) -> bool {
+        self.keeps_streams_apart
+    }
+
+    /// Whether the session goes on when an end gets another address.
+    pub const fn survives_address_changes(&self) -> bool {
+        self.survives_address_changes
+    }
+}

@@ -1,0 +1,44 @@
+//! One suite of what sessions do, on every carrier that is compiled in.
+#![cfg(feature = "tokio")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail, and owns its tasks, sockets and clock"
+)]
+
+mod ends;
+mod pair;
+mod script;
+mod streams;
+
+#[cfg(all(feature = "quic", feature = "ring"))]
+mod quic;
+
+/// Makes a module for each carrier, with each of these tests in it.
+macro_rules! on_every_carrier {
+    ($($test:ident)*) => {
+        mod native {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::pair::On::Native).await;
+            })*
+        }
+
+        #[cfg(feature = "websocket")]
+        mod websocket {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::pair::On::WebSocket).await;
+            })*
+        }
+
+        #[cfg(all(feature = "quic", feature = "ring"))]
+        mod quic {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::pair::On::Quic).await;
+            })*
+        }
+    };
+}
+use on_every_carrier;
