@@ -37,5 +37,5 @@ pub use session::{
     Capabilities, Carrier, Driver, Incoming, IncomingStream, ReceiveStream, SendStream, Session, Stream,
 };
 
-#[cfg(any(feature = "quic", feature = "websocket"))]
+#[cfg(any(feature = "h2", feature = "quic", feature = "websocket"))]
 pub mod carrier;

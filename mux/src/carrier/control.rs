@@ -142,6 +142,12 @@ impl Control {
         self.next_ping
     }
 
+    /// Whether a PING is under way, or about to be.
+    #[cfg(feature = "h2")]
+    pub(crate) const fn is_pinging(&self) -> bool {
+        self.is_ping_due || self.awaited_ping.is_some()
+    }
+
     pub(crate) const fn last_pong(&self) -> Option<(u64, Duration)> {
         self.last_pong
     }
@@ -235,7 +241,7 @@ impl Control {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and owns its clock")]
+#[expect(clippy::disallowed_methods, reason = "a test owns its clock")]
 mod tests {
     use super::*;
 

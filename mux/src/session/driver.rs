@@ -16,7 +16,7 @@ pub struct Driver {
 
 enum Kind {
     Native(Box<crate::driver::Driver>),
-    #[cfg(feature = "quic")]
+    #[cfg(any(feature = "h2", feature = "quic"))]
     Other(Pin<Box<dyn Future<Output = SessionEnd> + Send>>),
 }
 
@@ -25,7 +25,7 @@ impl Driver {
         Self { kind: Kind::Native(Box::new(driver)) }
     }
 
-    #[cfg(feature = "quic")]
+    #[cfg(any(feature = "h2", feature = "quic"))]
     pub(crate) fn of(driver: impl Future<Output = SessionEnd> + Send + 'static) -> Self {
         Self { kind: Kind::Other(Box::pin(driver)) }
     }
@@ -37,7 +37,7 @@ impl Future for Driver {
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<SessionEnd> {
         match &mut self.get_mut().kind {
             Kind::Native(driver) => Pin::new(driver).poll(task),
-            #[cfg(feature = "quic")]
+            #[cfg(any(feature = "h2", feature = "quic"))]
             Kind::Other(driver) => driver.as_mut().poll(task),
         }
     }

@@ -18,6 +18,8 @@ enum Kind {
     Native(crate::driver::Incoming),
     #[cfg(feature = "quic")]
     Quic(crate::carrier::quic::Incoming),
+    #[cfg(feature = "h2")]
+    Http2(crate::carrier::h2::Incoming),
 }
 
 impl Incoming {
@@ -28,6 +30,11 @@ impl Incoming {
     #[cfg(feature = "quic")]
     pub(crate) const fn quic(incoming: crate::carrier::quic::Incoming) -> Self {
         Self { kind: Kind::Quic(incoming) }
+    }
+
+    #[cfg(feature = "h2")]
+    pub(crate) const fn h2(incoming: crate::carrier::h2::Incoming) -> Self {
+        Self { kind: Kind::Http2(incoming) }
     }
 
     /// The next stream; `None` when the session ended. Cancel-safe.
@@ -41,6 +48,8 @@ impl Incoming {
             Kind::Native(incoming) => ready!(incoming.poll_accept(task)).map(IncomingKind::Native),
             #[cfg(feature = "quic")]
             Kind::Quic(incoming) => ready!(incoming.poll_accept(task)).map(IncomingKind::Quic),
+            #[cfg(feature = "h2")]
+            Kind::Http2(incoming) => ready!(incoming.poll_accept(task)).map(IncomingKind::Http2),
         };
         Poll::Ready(stream.map(|kind| IncomingStream { kind }))
     }
@@ -61,6 +70,8 @@ enum IncomingKind {
     Native(crate::driver::IncomingStream),
     #[cfg(feature = "quic")]
     Quic(crate::carrier::quic::IncomingStream),
+    #[cfg(feature = "h2")]
+    Http2(crate::carrier::h2::IncomingStream),
 }
 
 impl IncomingStream {
@@ -70,6 +81,8 @@ impl IncomingStream {
             IncomingKind::Native(stream) => stream.head(),
             #[cfg(feature = "quic")]
             IncomingKind::Quic(stream) => stream.head(),
+            #[cfg(feature = "h2")]
+            IncomingKind::Http2(stream) => stream.head(),
         }
     }
 
@@ -79,6 +92,8 @@ impl IncomingStream {
             IncomingKind::Native(stream) => Stream::native(stream.accept()),
             #[cfg(feature = "quic")]
             IncomingKind::Quic(stream) => Stream::quic(stream.accept()),
+            #[cfg(feature = "h2")]
+            IncomingKind::Http2(stream) => Stream::h2(stream.accept()),
         }
     }
 
@@ -88,6 +103,8 @@ impl IncomingStream {
             IncomingKind::Native(stream) => stream.refuse(code),
             #[cfg(feature = "quic")]
             IncomingKind::Quic(mut stream) => stream.refuse(code),
+            #[cfg(feature = "h2")]
+            IncomingKind::Http2(mut stream) => stream.refuse(code),
         }
     }
 }

@@ -22,6 +22,8 @@ macro_rules! on_carrier {
             Kind::Native($inner) => $call,
             #[cfg(feature = "quic")]
             Kind::Quic($inner) => $call,
+            #[cfg(feature = "h2")]
+            Kind::Http2($inner) => $call,
         }
     };
 }
@@ -41,6 +43,8 @@ enum Kind {
     Native(crate::driver::Session),
     #[cfg(feature = "quic")]
     Quic(crate::carrier::quic::Session),
+    #[cfg(feature = "h2")]
+    Http2(crate::carrier::h2::Session),
 }
 
 impl Session {
@@ -51,6 +55,11 @@ impl Session {
     #[cfg(feature = "quic")]
     pub(crate) const fn quic(session: crate::carrier::quic::Session) -> Self {
         Self { kind: Kind::Quic(session), carrier: Carrier::Quic }
+    }
+
+    #[cfg(feature = "h2")]
+    pub(crate) const fn h2(session: crate::carrier::h2::Session) -> Self {
+        Self { kind: Kind::Http2(session), carrier: Carrier::Http2 }
     }
 
     /// Opens a stream; waits until the peer grants one. Doesn't wait for the peer to see it: write at once.
@@ -65,6 +74,8 @@ impl Session {
             Kind::Native(session) => Ok(Stream::native(session.open(head).await?)),
             #[cfg(feature = "quic")]
             Kind::Quic(session) => Ok(Stream::quic(session.open(head).await?)),
+            #[cfg(feature = "h2")]
+            Kind::Http2(session) => Ok(Stream::h2(session.open(head).await?)),
         }
     }
 
@@ -112,6 +123,8 @@ impl Session {
             Kind::Native(_) => Capabilities::over_tcp(self.carrier),
             #[cfg(feature = "quic")]
             Kind::Quic(session) => session.capabilities(),
+            #[cfg(feature = "h2")]
+            Kind::Http2(_) => Capabilities::over_tcp(self.carrier),
         }
     }
 
@@ -126,6 +139,8 @@ impl Session {
             Kind::Native(session) => session.send_datagram(flow, payload),
             #[cfg(feature = "quic")]
             Kind::Quic(session) => session.send_datagram(flow, &payload),
+            #[cfg(feature = "h2")]
+            Kind::Http2(session) => session.send_datagram(flow, payload),
         }
     }
 

@@ -34,12 +34,16 @@ enum SendKind {
     Native(crate::driver::SendStream),
     #[cfg(feature = "quic")]
     Quic(crate::carrier::quic::SendStream),
+    #[cfg(feature = "h2")]
+    Http2(crate::carrier::h2::SendStream),
 }
 
 enum ReceiveKind {
     Native(crate::driver::ReceiveStream),
     #[cfg(feature = "quic")]
     Quic(crate::carrier::quic::ReceiveStream),
+    #[cfg(feature = "h2")]
+    Http2(crate::carrier::h2::ReceiveStream),
 }
 
 impl Stream {
@@ -57,6 +61,16 @@ impl Stream {
         Self {
             send: SendStream { kind: SendKind::Quic(send) },
             receive: ReceiveStream { kind: ReceiveKind::Quic(receive) },
+        }
+    }
+
+    #[cfg(feature = "h2")]
+    pub(crate) fn h2(
+        (send, receive): (crate::carrier::h2::SendStream, crate::carrier::h2::ReceiveStream),
+    ) -> Self {
+        Self {
+            send: SendStream { kind: SendKind::Http2(send) },
+            receive: ReceiveStream { kind: ReceiveKind::Http2(receive) },
         }
     }
 
@@ -161,6 +175,8 @@ impl SendStream {
             SendKind::Native(half) => half.set_weight(frames),
             #[cfg(feature = "quic")]
             SendKind::Quic(_) => {}
+            #[cfg(feature = "h2")]
+            SendKind::Http2(_) => {}
         }
     }
 
@@ -201,6 +217,8 @@ impl AsyncWrite for SendStream {
             SendKind::Native(half) => Pin::new(half).poll_write(task, octets),
             #[cfg(feature = "quic")]
             SendKind::Quic(half) => half.poll_write(task, octets).map_err(Into::into),
+            #[cfg(feature = "h2")]
+            SendKind::Http2(half) => half.poll_write(task, octets).map_err(Into::into),
         }
     }
 
@@ -210,6 +228,8 @@ impl AsyncWrite for SendStream {
             SendKind::Native(half) => Pin::new(half).poll_flush(task),
             #[cfg(feature = "quic")]
             SendKind::Quic(half) => half.poll_flush().map_err(Into::into),
+            #[cfg(feature = "h2")]
+            SendKind::Http2(half) => half.poll_flush().map_err(Into::into),
         }
     }
 
@@ -228,6 +248,8 @@ impl AsyncRead for ReceiveStream {
             ReceiveKind::Native(half) => Pin::new(half).poll_read(task, out),
             #[cfg(feature = "quic")]
             ReceiveKind::Quic(half) => half.poll_read(task, out).map_err(Into::into),
+            #[cfg(feature = "h2")]
+            ReceiveKind::Http2(half) => half.poll_read(task, out).map_err(Into::into),
         }
     }
 }

@@ -61,6 +61,7 @@ async fn drains(mut near: End, mut far: End) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(far.session.open("x").await.err(), Some(OpenError::Draining));
+    assert_eq!(near.session.end(), None);
     for (one, other) in [(&mut ours, &mut peer), (&mut theirs, &mut taken)] {
         one.write_all(b"unhurried").await.unwrap();
         one.shutdown().await.unwrap();
@@ -70,7 +71,6 @@ async fn drains(mut near: End, mut far: End) {
         other.shutdown().await.unwrap();
         assert_eq!(one.read_chunk().await.unwrap(), None);
     }
-    assert_eq!(near.session.end(), None);
     drop((ours, peer, theirs, taken));
     assert_eq!(far.session.closed().await.close_code(), CloseCode::DRAINING);
     assert_eq!(near.session.closed().await.close_code(), CloseCode::DRAINING);

@@ -11,6 +11,8 @@ mod pair;
 mod script;
 mod streams;
 
+#[cfg(feature = "h2")]
+mod h2;
 #[cfg(all(feature = "quic", feature = "ring"))]
 mod quic;
 
@@ -37,6 +39,14 @@ macro_rules! on_every_carrier {
             $(#[tokio::test]
             async fn $test() {
                 super::$test(crate::pair::On::Quic).await;
+            })*
+        }
+
+        #[cfg(feature = "h2")]
+        mod h2 {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::pair::On::H2).await;
             })*
         }
     };

@@ -11,6 +11,8 @@ pub(crate) enum On {
     WebSocket,
     #[cfg(all(feature = "quic", feature = "ring"))]
     Quic,
+    #[cfg(feature = "h2")]
+    H2,
 }
 
 /// One end of a session.
@@ -72,6 +74,14 @@ impl Pair {
             }
             #[cfg(all(feature = "quic", feature = "ring"))]
             On::Quic => crate::quic::pair(&config).await,
+            #[cfg(feature = "h2")]
+            On::H2 => {
+                use adit_mux::carrier::h2::start;
+                Self {
+                    agent: End::new(start(Role::Dialler, near, &config)),
+                    gateway: End::new(start(Role::Listener, far, &config)),
+                }
+            }
         }
     }
 

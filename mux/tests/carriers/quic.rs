@@ -111,10 +111,9 @@ fn octets(frame: &Frame) -> Vec<u8> {
 
 /// The code with which the gateway closed.
 async fn close_code(connection: &Connection) -> u64 {
-    match connection.closed().await {
-        quinn::ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
-        other => panic!("{other}"),
-    }
+    let error = connection.closed().await;
+    let quinn::ConnectionError::ApplicationClosed(close) = error else { panic!("{error}") };
+    close.error_code.into_inner()
 }
 
 #[tokio::test]

@@ -141,6 +141,12 @@ async fn m26_a_random_script_is_seen_the_same_over_quic() {
     assert_same(&play(On::Quic, 26, STEPS).await, &play(On::Native, 26, STEPS).await);
 }
 
+#[cfg(feature = "h2")]
+#[tokio::test]
+async fn m26_a_random_script_is_seen_the_same_over_http2() {
+    assert_same(&play(On::H2, 26, STEPS).await, &play(On::Native, 26, STEPS).await);
+}
+
 #[tokio::test]
 async fn m26_a_script_repeats_exactly_and_sees_every_kind_of_end() {
     let logs = play(On::Native, 7, 3_000).await;

@@ -47,7 +47,6 @@ const fn widen(number: u32) -> u64 {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
     use super::*;
     use quinn::Dir;

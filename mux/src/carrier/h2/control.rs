@@ -1,0 +1,89 @@
+//! The stream beside the streams: limits, drain, pings, stops, datagrams and the end.
+
+use adit_wire_proto::frame::Frame;
+use bytes::{Bytes, BytesMut};
+use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+pub(super) struct ControlStream {
+    send: Option<SendStream<Bytes>>,
+    receive: Receive,
+    unsent: BytesMut,
+}
+
+enum Receive {
+    Nothing,
+    Answer(ResponseFuture),
+    Body(RecvStream),
+}
+
+impl ControlStream {
+    pub(super) fn new() -> Self {
+        Self { send: None, receive: Receive::Nothing, unsent: BytesMut::new() }
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.send.is_some()
+    }
+
+    /// The gateway's side.
+    pub(super) fn ask(&mut self, send: SendStream<Bytes>, answer: ResponseFuture) {
+        (self.send, self.receive) = (Some(send), Receive::Answer(answer));
+    }
+
+    /// The agent's side.
+    pub(super) fn answer(&mut self, send: SendStream<Bytes>, body: RecvStream) {
+        (self.send, self.receive) = (Some(send), Receive::Body(body));
+    }
+
+    pub(super) fn push(&mut self, frame: &Frame) {
+        frame.encode(&mut self.unsent);
+    }
+
+    /// Whether all that was pushed is with HTTP/2.
+    pub(super) fn is_sent(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// Gives HTTP/2 what it takes.
+    pub(super) fn poll_send(&mut self, task: &mut Context<'_>) {
+        let Some(send) = &mut self.send else { return };
+        while !self.unsent.is_empty() {
+            send.reserve_capacity(self.unsent.len());
+            let mut room = send.capacity();
+            if room == 0 {
+                match send.poll_capacity(task) {
+                    Poll::Ready(Some(Ok(capacity))) => room = capacity,
+                    Poll::Ready(Some(Err(_)) | None) | Poll::Pending => return,
+                }
+            }
+            let piece = self.unsent.split_to(room.min(self.unsent.len())).freeze();
+            if send.send_data(piece, false).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The next octets of the peer; `None` if the stream is over, which it must not be.
+    pub(super) fn poll_receive(&mut self, task: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            match &mut self.receive {
+                Receive::Nothing => return Poll::Pending,
+                Receive::Answer(answer) => match ready!(Pin::new(answer).poll(task)) {
+                    Ok(answer) if answer.status() == http::StatusCode::OK => {
+                        self.receive = Receive::Body(answer.into_body());
+                    }
+                    Ok(_) | Err(_) => return Poll::Ready(None),
+                },
+                Receive::Body(body) => {
+                    let Some(Ok(octets)) = ready!(body.poll_data(task)) else { return Poll::Ready(None) };
+                    // Fails only for more than came.
+                    let _ = body.flow_control().release_capacity(octets.len());
+                    return Poll::Ready(Some(octets));
+                }
+            }
+        }
+    }
+}

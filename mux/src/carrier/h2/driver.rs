@@ -1,0 +1,673 @@
+//! Moves a session along: owns everything of HTTP/2.
+
+use super::cell::Cell;
+use super::connection::{Asked, Connection};
+use super::control::ControlStream;
+use super::heads::{HeadError, Purpose, head, reason, response};
+use super::incoming::IncomingStream;
+use super::lane::{Lane, Receive, Turn};
+use super::shared::{CONNECTION, Life, SESSION, Shared, Signal, now};
+use super::tap::Tap;
+use super::{Incoming, Session};
+use crate::budget::Bucket;
+use crate::{Abuse, Config, Driver, Role, SessionEnd, StreamError, Timeout, Violation};
+use adit_wire_proto::CloseCode;
+use adit_wire_proto::frame::{Frame, FrameError, FrameKind, Hello, MAX_HEAD_BYTES};
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use slab::Slab;
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+/// The protocol that both sides name in their TLS handshake: none that a web server speaks.
+pub const ALPN: &[u8] = b"adit-h2/1";
+
+/// Starts a session over `io`: the dialler, which an agent is, as HTTP/2's server, the listener as its client.
+///
+/// Nothing happens until the [`Driver`] is polled: spawn it. Set TCP_NODELAY on a TCP socket. Of `config`, the limits
+/// of streams, heads, datagrams, drain and silence hold here; a stream's window is [`Config::max_window`], at most
+/// 1 MiB, from the start, so a peer can make this side hold that for each stream that it may open.
+pub fn start<T>(role: Role, io: T, config: &Config) -> (crate::Session, crate::Incoming, Driver)
+where
+    T: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let shared = Shared::new(config.clone(), now());
+    let life = Arc::new(Life { shared: Arc::clone(&shared) });
+    let driver = Driver::of(drive(role, Box::pin(io), shared));
+    (crate::Session::h2(Session::new(Arc::clone(&life))), crate::Incoming::h2(Incoming::new(life)), driver)
+}
+
+async fn drive<T>(role: Role, io: Pin<Box<T>>, shared: Arc<Shared>) -> SessionEnd
+where
+    T: AsyncRead + AsyncWrite + Send,
+{
+    let guard = Guard(Arc::clone(&shared));
+    let io = Tap::new(io, Arc::clone(&shared.meter));
+    let handshake = async {
+        match role {
+            Role::Dialler => Connection::server(io, &shared.config).await,
+            Role::Listener => Connection::client(io, &shared.config).await,
+        }
+    };
+    let connection = match tokio::time::timeout(shared.config.handshake_timeout, handshake).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            shared.finish(end_of(&error));
+            return shared.end().unwrap_or(SessionEnd::Cut);
+        }
+        Err(_) => {
+            shared.finish(SessionEnd::TimedOut { which: Timeout::Handshake });
+            return shared.end().unwrap_or(SessionEnd::Cut);
+        }
+    };
+    let mut engine = Engine::new(connection, Arc::clone(&shared));
+    let end = poll_fn(|task| engine.poll(task)).await;
+    drop((engine, guard));
+    end
+}
+
+/// Ends the session when the driver is dropped before its time.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.finish(SessionEnd::DriverDropped);
+        // Opened and never taken up.
+        let opens = std::mem::take(&mut self.0.state().opens);
+        fail_all(opens.iter().map(|(cell, _)| cell), &self.0);
+    }
+}
+
+struct Engine<T> {
+    shared: Arc<Shared>,
+    connection: Connection<T>,
+    /// Wakes the driver for the connection, and for the session.
+    wakers: [Waker; 2],
+    control: ControlStream,
+    /// Every stream, and on the gateway every invitation.
+    lanes: Slab<Lane>,
+    /// Where the stream of an id is.
+    places: HashMap<u32, usize>,
+    /// The agent's: requests that it may answer with streams of its own; at most [`MOST_INVITATIONS`].
+    invited: VecDeque<(SendResponse<Bytes>, RecvStream)>,
+    /// The gateway's: invitations not taken up.
+    invitations: usize,
+    opened: usize,
+    accepted: usize,
+    /// How many streams the peer grants at a time, once its HELLO came.
+    granted: Option<usize>,
+    has_greeted: bool,
+    stops: VecDeque<(u32, CloseCode)>,
+    ready: Vec<usize>,
+    /// Streams that had to be refused.
+    resets: Bucket,
+    clock: Clock,
+    sleep: Option<Pin<Box<Sleep>>>,
+    closing: Option<Instant>,
+}
+
+/// When what happened last.
+struct Clock {
+    started: Instant,
+    /// Octets received at the last look, and when they came.
+    received: (u64, Instant),
+    /// Since when the connection takes nothing.
+    blocked: Option<Instant>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
+    fn new(connection: Connection<T>, shared: Arc<Shared>) -> Self {
+        let started = now();
+        let signal = |place| Waker::from(Arc::new(Signal { shared: Arc::clone(&shared), place }));
+        let wakers = [signal(CONNECTION), signal(SESSION)];
+        shared.ready.push(CONNECTION);
+        let resets = Bucket::new(shared.config.forced_resets, started);
+        Self {
+            shared,
+            connection,
+            wakers,
+            control: ControlStream::new(),
+            lanes: Slab::new(),
+            places: HashMap::new(),
+            invited: VecDeque::new(),
+            invitations: 0,
+            opened: 0,
+            accepted: 0,
+            granted: None,
+            has_greeted: false,
+            stops: VecDeque::new(),
+            ready: Vec::new(),
+            resets,
+            clock: Clock { started, received: (0, started), blocked: None },
+            sleep: None,
+            closing: None,
+        }
+    }
+
+    fn poll(&mut self, task: &mut Context<'_>) -> Poll<SessionEnd> {
+        const ROUNDS: usize = 16;
+        for _ in 0..ROUNDS {
+            let mut ready = std::mem::take(&mut self.ready);
+            self.shared.ready.take(&mut ready, task.waker());
+            let is_idle = ready.is_empty();
+            for place in ready.drain(..) {
+                self.turn(place);
+            }
+            self.ready = ready;
+            if is_idle {
+                return self.poll_time(task);
+            }
+            self.poll_connection();
+            self.poll_session();
+            if let Some(end) = self.poll_end() {
+                return Poll::Ready(end);
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Looks at one stream.
+    fn turn(&mut self, place: usize) {
+        let Some(lane) = self.lanes.get_mut(place) else { return };
+        match lane.turn() {
+            Turn::Nothing => {}
+            Turn::TakenUp(answer) => self.take_up(place, answer),
+            Turn::Stop(code) => self.stops.push_back((lane.id(), code)),
+        }
+        self.free_if_over(place);
+    }
+
+    fn free_if_over(&mut self, place: usize) {
+        let Some(lane) = self.lanes.get(place).filter(|lane| lane.is_over()) else { return };
+        let (id, is_local) = (lane.id(), lane.is_local);
+        if !lane.cell.is_decided() && self.places.contains_key(&id) {
+            return;
+        }
+        self.lanes.remove(place);
+        if self.places.remove(&id).is_none() {
+            // An invitation that came to nothing.
+            self.invitations = self.invitations.saturating_sub(1);
+        } else {
+            let count = if is_local { &mut self.opened } else { &mut self.accepted };
+            *count = count.saturating_sub(1);
+            let mut state = self.shared.state();
+            state.tally.open = state.tally.open.saturating_sub(1);
+        }
+        self.shared.ready.push(SESSION);
+    }
+
+    /// Reads and writes the connection; takes the requests of the peer.
+    fn poll_connection(&mut self) {
+        let waker = self.wakers[0].clone();
+        let mut task = Context::from_waker(&waker);
+        loop {
+            match self.connection.poll(&mut task) {
+                Poll::Ready(Some(Ok(asked))) => {
+                    if let Err(violation) = self.asked(asked) {
+                        return self.shared.finish(SessionEnd::Violation(violation));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.closing = Some(self.clock.started);
+                    return self.shared.finish(end_of(&error));
+                }
+                Poll::Ready(None) => {
+                    self.closing = Some(self.clock.started);
+                    return self.shared.finish(SessionEnd::Cut);
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// A request of the gateway.
+    fn asked(&mut self, (request, mut respond): Asked) -> Result<(), Violation> {
+        let purpose = Purpose::of(&request);
+        if purpose != Some(Purpose::Control) && !self.control.is_open() && purpose.is_some() {
+            return Err(Violation::HelloExpected);
+        }
+        match purpose {
+            None => respond.send_reset(Reason::PROTOCOL_ERROR),
+            Some(Purpose::Control) if self.control.is_open() => return Err(Violation::SecondHello),
+            Some(Purpose::Control) => {
+                if let Ok(send) = respond.send_response(response(None), false) {
+                    self.control.answer(send, request.into_body());
+                }
+            }
+            Some(Purpose::Stream) => {
+                let head = match head(request.headers()) {
+                    Ok(head) => head,
+                    Err(HeadError::Malformed) => {
+                        respond.send_reset(reason(CloseCode::MALFORMED));
+                        return Ok(());
+                    }
+                    Err(HeadError::TooLarge { length }) => return Err(head_too_large(length)),
+                };
+                if !self.may_accept() {
+                    respond.send_reset(reason(CloseCode::REFUSED));
+                    return self.turned_away();
+                }
+                if let Ok(send) = respond.send_response(response(None), false) {
+                    self.begin_incoming(send, request.into_body(), head);
+                }
+            }
+            Some(Purpose::Invitation) if self.invited.len() < MOST_INVITATIONS => {
+                self.invited.push_back((respond, request.into_body()));
+            }
+            Some(Purpose::Invitation) => respond.send_reset(reason(CloseCode::REFUSED)),
+        }
+        Ok(())
+    }
+
+    /// The agent makes a stream of an invitation.
+    fn take_up(&mut self, place: usize, answer: http::Response<RecvStream>) {
+        let may_accept = self.may_accept();
+        let Some(lane) = self.lanes.get_mut(place) else { return };
+        let id = lane.id();
+        let refusal = match (answer.status(), head(answer.headers())) {
+            (http::StatusCode::OK, Ok(head)) if may_accept => {
+                self.invitations = self.invitations.saturating_sub(1);
+                lane.receive = Receive::Body(answer.into_body());
+                self.places.insert(id, place);
+                let cell = Arc::clone(&lane.cell);
+                return self.announce(cell, head, id);
+            }
+            (_, Err(HeadError::TooLarge { length })) => {
+                return self.shared.finish(SessionEnd::Violation(head_too_large(length)));
+            }
+            (http::StatusCode::OK, Ok(_)) => CloseCode::REFUSED,
+            (_, Ok(_) | Err(HeadError::Malformed)) => CloseCode::MALFORMED,
+        };
+        lane.refuse(refusal);
+        if let Err(violation) = self.turned_away() {
+            self.shared.finish(SessionEnd::Violation(violation));
+        }
+    }
+
+    fn may_accept(&self) -> bool {
+        self.accepted < usize::try_from(self.shared.config.max_peer_streams).unwrap_or(usize::MAX)
+    }
+
+    /// A stream had to be refused for what the peer does.
+    fn turned_away(&mut self) -> Result<(), Violation> {
+        let is_allowed = self.resets.take(now());
+        is_allowed.then_some(()).ok_or(Violation::Budget { what: Abuse::ForcedResets })
+    }
+
+    fn begin_incoming(&mut self, send: SendStream<Bytes>, body: RecvStream, head: Bytes) {
+        let cell = Cell::new(Arc::clone(&self.shared), false);
+        let id = send.stream_id().as_u32();
+        let place = self.lanes.insert(Lane::new(Arc::clone(&cell), send, Receive::Body(body), false));
+        cell.settle(place, id);
+        self.places.insert(id, place);
+        self.announce(cell, head, id);
+    }
+
+    /// A stream of the peer begins.
+    fn announce(&mut self, cell: Arc<Cell>, head: Bytes, id: u32) {
+        self.accepted = self.accepted.saturating_add(1);
+        self.shared.counters.streams_accepted.fetch_add(1, Ordering::Relaxed);
+        let stream = IncomingStream::new(Arc::clone(&cell), head);
+        let mut state = self.shared.state();
+        state.tally.open = state.tally.open.saturating_add(1);
+        state.tally.accepted = state.tally.accepted.max(id);
+        let (mut refused, mut acceptor) = (None, None);
+        if state.refuses_incoming {
+            refused = Some(stream);
+        } else {
+            state.incoming.push_back(stream);
+            acceptor = state.acceptor.take();
+        }
+        drop(state);
+        drop(refused);
+        acceptor.into_iter().for_each(Waker::wake);
+        cell.nudge();
+    }
+
+    /// Everything that concerns no single stream.
+    fn poll_session(&mut self) {
+        if self.closing.is_some() {
+            return;
+        }
+        let waker = self.wakers[1].clone();
+        let mut task = Context::from_waker(&waker);
+        self.poll_opens(&mut task);
+        while let Poll::Ready(octets) = self.control.poll_receive(&mut task) {
+            let received = octets.ok_or(Violation::UnexpectedFrame).and_then(|octets| self.receive(&octets));
+            if let Err(violation) = received {
+                self.shared.finish(SessionEnd::Violation(violation));
+                break;
+            }
+        }
+        self.poll_invitations(&mut task);
+        self.grant();
+        self.send_frames();
+        self.control.poll_send(&mut task);
+    }
+
+    /// Opens what the application asked for.
+    fn poll_opens(&mut self, task: &mut Context<'_>) {
+        loop {
+            let mut state = self.shared.state();
+            let Some((cell, head)) = state.opens.pop_front() else { return };
+            drop(state);
+            let (send, receive) = if self.connection.is_client() {
+                match self.connection.poll_ask(task, Purpose::Stream, Some(&head)) {
+                    Poll::Ready(Some((answer, send))) => (send, Receive::Answer(answer)),
+                    Poll::Ready(None) => {
+                        self.lose(&cell);
+                        continue;
+                    }
+                    Poll::Pending => {
+                        self.shared.state().opens.push_front((cell, head));
+                        return;
+                    }
+                }
+            } else {
+                let answered = self.invited.pop_front().and_then(|(mut respond, body)| {
+                    Some((respond.send_response(response(Some(&head)), false).ok()?, body))
+                });
+                let Some((send, body)) = answered else {
+                    self.lose(&cell);
+                    continue;
+                };
+                (send, Receive::Body(body))
+            };
+            let id = send.stream_id().as_u32();
+            let place = self.lanes.insert(Lane::new(Arc::clone(&cell), send, receive, true));
+            cell.settle(place, id);
+            self.places.insert(id, place);
+            self.opened = self.opened.saturating_add(1);
+            let mut state = self.shared.state();
+            state.tally.opened = state.tally.opened.max(id);
+            drop(state);
+            cell.nudge();
+        }
+    }
+
+    /// A stream that the peer can't have seen.
+    fn lose(&self, cell: &Cell) {
+        cell.fail(&StreamError::Refused);
+        let mut state = self.shared.state();
+        state.tally.open = state.tally.open.saturating_sub(1);
+    }
+
+    /// The gateway opens the control stream, and invites the agent to streams of its own.
+    fn poll_invitations(&mut self, task: &mut Context<'_>) {
+        if !self.control.is_open()
+            && let Poll::Ready(Some((answer, send))) = self.connection.poll_ask(task, Purpose::Control, None)
+        {
+            self.control.ask(send, answer);
+            self.shared.ready.push(SESSION);
+        }
+        let most = usize::try_from(self.shared.config.max_peer_streams).unwrap_or(usize::MAX);
+        while self.control.is_open()
+            && self.invitations < SPARE_INVITATIONS.min(most.saturating_sub(self.accepted))
+        {
+            let Poll::Ready(Some((answer, send))) = self.connection.poll_ask(task, Purpose::Invitation, None)
+            else {
+                return;
+            };
+            let (cell, id) = (Cell::new(Arc::clone(&self.shared), false), send.stream_id().as_u32());
+            let lane = Lane::new(Arc::clone(&cell), send, Receive::Invitation(answer), false);
+            let place = self.lanes.insert(lane);
+            cell.settle(place, id);
+            self.invitations = self.invitations.saturating_add(1);
+            cell.nudge();
+        }
+    }
+
+    /// Says how many streams may be opened now.
+    fn grant(&self) {
+        let Some(granted) = self.granted else { return };
+        let mut state = self.shared.state();
+        let waiting = state.opens.len();
+        let mut openable = granted.saturating_sub(self.opened.saturating_add(waiting));
+        if !self.connection.is_client() {
+            openable = openable.min(self.invited.len().saturating_sub(waiting));
+        }
+        let has_more = openable > state.openable;
+        state.openable = openable;
+        drop(state);
+        if has_more {
+            self.shared.openers.notify_one();
+        }
+    }
+
+    /// Frames of the peer's control stream.
+    fn receive(&mut self, octets: &[u8]) -> Result<(), Violation> {
+        let others = self.shared.state().control.receive(now(), octets)?;
+        self.shared.pongs.notify_waiters();
+        if self.shared.state().control.is_draining() {
+            self.shared.openers.notify_waiters();
+            self.shared.openers.notify_one();
+        }
+        for frame in others {
+            match (frame, self.granted) {
+                (Frame::Hello(hello), None) => self.greeted(&hello),
+                (Frame::Hello(_), Some(_)) => return Err(Violation::SecondHello),
+                (_, None) => return Err(Violation::HelloExpected),
+                (Frame::Stop { id, code }, Some(_)) => self.stopped(id, code),
+                (Frame::Datagram { flow, payload }, Some(_)) => self.receive_datagram(flow, payload)?,
+                (Frame::Close { code, reason }, Some(_)) => {
+                    self.closing = Some(self.clock.started);
+                    self.shared.finish(SessionEnd::Peer { code, reason });
+                }
+                (_, Some(_)) => return Err(Violation::UnexpectedFrame),
+            }
+        }
+        Ok(())
+    }
+
+    fn greeted(&mut self, hello: &Hello) {
+        self.granted = Some(usize::try_from(hello.max_streams).unwrap_or(usize::MAX));
+        self.shared.state().max_datagram = usize::from(hello.max_datagram);
+    }
+
+    /// The peer wants no more of a stream. One that is over doesn't care.
+    fn stopped(&mut self, id: u32, code: CloseCode) {
+        self.shared.counters.stops_received.fetch_add(1, Ordering::Relaxed);
+        let Some(place) = self.places.get(&id).copied() else { return };
+        if let Some(lane) = self.lanes.get_mut(place) {
+            lane.stopped(code);
+            self.free_if_over(place);
+        }
+    }
+
+    fn receive_datagram(&self, flow: u32, payload: Bytes) -> Result<(), Violation> {
+        let limit = self.shared.config.max_datagram;
+        if payload.len() > usize::from(limit) {
+            let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
+            return Err(Violation::DatagramTooLarge { length, limit });
+        }
+        let mut state = self.shared.state();
+        let most = self.shared.config.datagram_queue;
+        let dropped = state.incoming_datagrams.push(now(), flow, payload, most);
+        drop(state);
+        self.shared.counters.datagrams_received.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.datagrams_dropped.fetch_add(dropped, Ordering::Relaxed);
+        self.shared.datagrams.notify_one();
+        Ok(())
+    }
+
+    /// Puts what is due on the control stream.
+    fn send_frames(&mut self) {
+        if !self.control.is_open() {
+            return;
+        }
+        if !self.has_greeted {
+            self.has_greeted = true;
+            let mut hello = Hello::new();
+            hello.max_streams = self.shared.config.max_peer_streams;
+            hello.max_datagram = self.shared.config.max_datagram;
+            self.control.push(&Frame::Hello(hello));
+        }
+        while let Some((id, code)) = self.stops.pop_front() {
+            self.control.push(&Frame::Stop { id, code });
+        }
+        if self.granted.is_none() {
+            return;
+        }
+        let now = now();
+        let mut state = self.shared.state();
+        let tally = state.tally;
+        while let Some(frame) = state.control.poll_frame(now, tally) {
+            self.control.push(&frame);
+        }
+        let is_clear = self.control.is_sent();
+        while is_clear && let Some((since, flow, payload)) = state.outgoing_datagrams.pop() {
+            if now.saturating_duration_since(since) > self.shared.config.datagram_age {
+                self.shared.counters.datagrams_dropped.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            self.control.push(&Frame::Datagram { flow, payload });
+        }
+        let end = state.control.poll_end(now, tally);
+        drop(state);
+        if let Some(end) = end {
+            self.shared.close(end.code, end.reason);
+        }
+    }
+
+    /// Whether the session is over and the peer was told so, or has said so itself.
+    fn poll_end(&mut self) -> Option<SessionEnd> {
+        let end = self.shared.end()?;
+        if self.closing.is_none() {
+            let close = self.shared.state().close.take();
+            let (code, reason) = close.unwrap_or_else(|| (end.close_code(), Bytes::new()));
+            self.closing = now().checked_add(LINGER);
+            self.fail_lanes();
+            self.control.push(&Frame::Close { code, reason });
+            let waker = self.wakers[1].clone();
+            self.control.poll_send(&mut Context::from_waker(&waker));
+            self.shared.ready.push(CONNECTION);
+            return None;
+        }
+        let is_late = self.closing.is_none_or(|until| now() >= until);
+        let waker = self.wakers[1].clone();
+        self.control.poll_send(&mut Context::from_waker(&waker));
+        is_late.then_some(end)
+    }
+
+    fn fail_lanes(&self) {
+        fail_all(self.lanes.iter().map(|(_, lane)| &lane.cell), &self.shared);
+    }
+
+    /// Waits until something is due by the clock.
+    fn poll_time(&mut self, task: &mut Context<'_>) -> Poll<SessionEnd> {
+        loop {
+            if self.shared.end().is_some()
+                && let Some(end) = self.poll_end()
+            {
+                return Poll::Ready(end);
+            }
+            let deadline = match self.next_deadline() {
+                Ok(deadline) => deadline,
+                Err(which) => {
+                    self.shared.finish(SessionEnd::TimedOut { which });
+                    continue;
+                }
+            };
+            let deadline = tokio::time::Instant::from_std(deadline);
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            if sleep.deadline() > deadline || sleep.is_elapsed() {
+                sleep.as_mut().reset(deadline);
+            }
+            if sleep.as_mut().poll(task).is_ready() {
+                // Wakes this task, whose waker is with what is ready.
+                self.shared.ready.push(SESSION);
+            }
+            return Poll::Pending;
+        }
+    }
+
+    /// When to look next; the limit that has passed, if one has.
+    fn next_deadline(&mut self) -> Result<Instant, Timeout> {
+        let (now, config) = (now(), &self.shared.config);
+        if let Some(until) = self.closing {
+            return Ok(until.max(now));
+        }
+        let received = self.shared.meter.received();
+        if received != self.clock.received.0 {
+            self.clock.received = (received, now);
+        }
+        let silent_since = self.clock.received.1;
+        let later = |from: Instant, by: Duration| from.checked_add(by).unwrap_or(now);
+        if self.granted.is_none() {
+            let until = later(self.clock.started, config.handshake_timeout);
+            return if now >= until { Err(Timeout::Handshake) } else { Ok(until) };
+        }
+        let dead = later(silent_since, config.keepalive.saturating_add(config.ping_timeout));
+        if now >= dead {
+            return Err(Timeout::Silence);
+        }
+        let mut next = dead;
+        let ping = later(silent_since, config.keepalive);
+        if now < ping {
+            next = next.min(ping);
+        } else if !self.shared.state().control.is_pinging() {
+            self.shared.state().control.ping();
+            self.shared.ready.push(SESSION);
+        }
+        if self.shared.meter.is_blocked() {
+            let until = later(*self.clock.blocked.get_or_insert(now), config.write_stall_timeout);
+            if now >= until {
+                return Err(Timeout::WriteStall);
+            }
+            next = next.min(until);
+        } else {
+            self.clock.blocked = None;
+        }
+        let drain = self.shared.state().control.deadline();
+        Ok(drain.map_or(next, |drain| next.min(drain.max(now))))
+    }
+}
+
+impl<T> Drop for Engine<T> {
+    fn drop(&mut self) {
+        self.shared.finish(SessionEnd::DriverDropped);
+        fail_all(self.lanes.iter().map(|(_, lane)| &lane.cell), &self.shared);
+    }
+}
+
+/// Tells streams that their session ended.
+fn fail_all<'a>(cells: impl Iterator<Item = &'a Arc<Cell>>, shared: &Shared) {
+    let error = StreamError::Session(shared.end().unwrap_or(SessionEnd::Cut));
+    cells.for_each(|cell| cell.fail(&error));
+}
+
+fn end_of(error: &h2::Error) -> SessionEnd {
+    if let Some(error) = error.get_io() {
+        let kind = error.kind();
+        let is_cut = kind == std::io::ErrorKind::UnexpectedEof;
+        return if is_cut { SessionEnd::Cut } else { SessionEnd::Io { kind } };
+    }
+    match error.reason() {
+        // Only a peer that floods makes HTTP/2 itself say so.
+        Some(Reason::ENHANCE_YOUR_CALM) if error.is_library() => {
+            SessionEnd::Violation(Violation::Budget { what: Abuse::UselessFrames })
+        }
+        Some(reason) => SessionEnd::Carrier { code: u64::from(u32::from(reason)) },
+        None => SessionEnd::Cut,
+    }
+}
+
+const fn head_too_large(length: u16) -> Violation {
+    Violation::Frame(FrameError::TooLarge { kind: FrameKind::OPEN, length, limit: MAX_HEAD_BYTES })
+}
+
+/// Invitations that an agent keeps; more are refused.
+const MOST_INVITATIONS: usize = 64;
+/// Invitations that a gateway keeps open ahead of use.
+const SPARE_INVITATIONS: usize = 4;
+/// How long the peer may take to close a connection after CLOSE.
+const LINGER: Duration = Duration::from_secs(1);
