@@ -222,7 +222,7 @@ impl AsyncWrite for SendStream {
         }
     }
 
-    /// Sends what is queued now, if the connection is free; it is sent soon in any case.
+    /// Says whether the session has ended, and nothing else: what is queued is sent soon in any case.
     fn poll_flush(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().kind {
             SendKind::Native(half) => Pin::new(half).poll_flush(task),
