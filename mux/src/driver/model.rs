@@ -3,8 +3,7 @@
 //! Shuttle fails a run when nobody can go on and somebody still waits: a lost wakeup or a deadlock. It prints the
 //! schedule then, for `shuttle::replay`. `ADIT_MUX_SEED` and `ADIT_MUX_RUNS` choose other schedules, and more of them.
 
-use super::{Builder, Incoming, Session};
-use crate::{Config, OpenError, Role, SessionEnd, StreamError};
+use crate::{Builder, Config, Incoming, OpenError, Role, Session, SessionEnd, StreamError};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};

@@ -1,7 +1,7 @@
 //! The two halves of a stream.
 
 use super::on_carrier;
-use crate::StreamError;
+use crate::{Priority, StreamError};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use std::future::poll_fn;
@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A stream: bytes both ways, each way with an end of its own.
 ///
 /// It is tokio's `AsyncRead` and `AsyncWrite`; `shutdown` ends the sending half with FIN and leaves the other open.
+/// `read` and `write` are cancel-safe: nothing is taken or sent unless they resolve. Whoever drops `write_all`,
+/// `read_exact` or `read_to_end` half-way doesn't learn how far they came; the stream itself goes on.
 /// Errors carry a [`StreamError`], see [`StreamError::of`].
 #[derive(Debug)]
 pub struct Stream {
@@ -173,6 +175,17 @@ impl SendStream {
     pub fn set_weight(&mut self, frames: u8) {
         match &mut self.kind {
             SendKind::Native(half) => half.set_weight(frames),
+            #[cfg(feature = "quic")]
+            SendKind::Quic(_) => {}
+            #[cfg(feature = "h2")]
+            SendKind::Http2(_) => {}
+        }
+    }
+
+    /// How urgent the stream's octets are; see [`Priority`]. Carriers with streams of their own ignore it.
+    pub fn set_priority(&mut self, priority: Priority) {
+        match &mut self.kind {
+            SendKind::Native(half) => half.set_priority(priority),
             #[cfg(feature = "quic")]
             SendKind::Quic(_) => {}
             #[cfg(feature = "h2")]
