@@ -42,7 +42,7 @@ pub enum Notice {
         /// When it ends.
         expires_in: Duration,
     },
-    /// Somebody rotated the secret of this session's credential: fetch the new one.
+    /// Somebody rotated the secret of this session's credential: this agent needs the new one.
     SecretRotated {
         /// How long the old one opens sessions.
         old_valid: Duration,

@@ -39,6 +39,14 @@ impl StoredCredential {
         self
     }
 
+    /// The same with the verifier before the last rotation, which is good until `until`: for records that are read from
+    /// a store.
+    #[must_use]
+    pub fn with_previous(mut self, verifier: Verifier, until: SystemTime) -> Self {
+        self.previous = Some((verifier, until));
+        self
+    }
+
     /// Puts a new verifier in the place of the present one, which stays good for `overlap`; zero ends it at once.
     ///
     /// An overlap that is still running ends: at most two secrets are good at any time. Tell the sessions that were
@@ -57,6 +65,16 @@ impl StoredCredential {
     /// The public part.
     pub const fn id(&self) -> CredentialId {
         self.id
+    }
+
+    /// The present verifier, good or not: for the store.
+    pub const fn current(&self) -> &Verifier {
+        &self.current
+    }
+
+    /// The verifier before the last rotation, and until when it is good, past or not: for the store.
+    pub fn previous(&self) -> Option<(&Verifier, SystemTime)> {
+        self.previous.as_ref().map(|(verifier, until)| (verifier, *until))
     }
 
     /// The verifiers that are good now: none, if the record is revoked or outside its time (with
@@ -115,6 +133,19 @@ mod tests {
         assert_eq!(good(&record, T0 + secs(110)), [verifier(3).to_octets()]);
         record.rotate(verifier(4), secs(10), T0 + secs(101));
         assert_eq!(good(&record, T0 + secs(102)), [verifier(4).to_octets(), verifier(3).to_octets()]);
+    }
+
+    #[test]
+    fn w21_a_record_that_was_stored_while_secrets_overlap_goes_on_as_it_was() {
+        let mut before = record();
+        before.rotate(verifier(2), secs(10), T0 + secs(100));
+        let (previous, until) = before.previous().unwrap();
+        assert_eq!(until, T0 + secs(110));
+        let after = StoredCredential::new(before.id(), before.current().clone())
+            .with_previous(previous.clone(), until);
+        for at in [109, 110] {
+            assert_eq!(good(&after, T0 + secs(at)), good(&before, T0 + secs(at)));
+        }
     }
 
     #[test]

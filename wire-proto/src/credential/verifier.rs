@@ -80,14 +80,14 @@ pub struct WrongCredential {}
 /// Checks a proof against the present verifier and the one before it, whichever exist.
 ///
 /// Always two comparisons, against stand-ins if need be: time and work tell nobody whether a credential exists or
-/// was rotated.
+/// was rotated. Also says whether only the one before fits.
 pub(crate) fn check(
     transcript: &Transcript,
     proof: &AgentProof,
     candidates: [Option<&Verifier>; 2],
-) -> Result<Verifier, WrongCredential> {
+) -> Result<(Verifier, bool), WrongCredential> {
     let decoy = Verifier::decoy();
-    let mut found = Choice::from(0);
+    let (mut found, mut is_last) = (Choice::from(0), Choice::from(0));
     let mut fitting = Verifier::decoy();
     for candidate in candidates {
         let exists = Choice::from(u8::from(candidate.is_some()));
@@ -96,9 +96,10 @@ pub(crate) fn check(
         for (octet, from) in fitting.gateway_key.iter_mut().zip(&*verifier.gateway_key) {
             octet.conditional_assign(from, fits);
         }
+        is_last = fits & !found;
         found |= fits;
     }
-    if bool::from(found) { Ok(fitting) } else { Err(WrongCredential {}) }
+    if bool::from(found) { Ok((fitting, bool::from(is_last))) } else { Err(WrongCredential {}) }
 }
 
 impl Transcript {
@@ -122,7 +123,9 @@ mod tests {
         Credential::from_random(CredentialKind::ConnectSecret, u64::from(octet), [octet; 32])
     }
 
-    fn compared(run: impl FnOnce() -> Result<Verifier, WrongCredential>) -> (Option<WrongCredential>, u32) {
+    fn compared(
+        run: impl FnOnce() -> Result<(Verifier, bool), WrongCredential>,
+    ) -> (Option<WrongCredential>, u32) {
         COMPARED.with(|count| count.set(0));
         (run().err(), COMPARED.with(Cell::get))
     }
@@ -139,6 +142,18 @@ mod tests {
         assert_eq!((unknown, unknown), (wrong, of_another));
         assert_eq!(compared(|| check(&transcript, &proof, [Some(&right), None])), (None, 2));
         assert_eq!(compared(|| check(&transcript, &proof, [Some(&other), Some(&right)])), (None, 2));
+    }
+
+    #[test]
+    fn w21_a_gateway_learns_whether_the_secret_before_the_last_rotation_was_used() {
+        let transcript = Transcript::new(ChannelBinding::NONE, None, b"offer");
+        let proof = transcript.agent_proof(&credential(1));
+        let (right, other) = (credential(1).verifier(), credential(2).verifier());
+        let is_previous = |candidates| check(&transcript, &proof, candidates).unwrap().1;
+        assert!(!is_previous([Some(&right), None]));
+        assert!(!is_previous([Some(&right), Some(&other)]));
+        assert!(!is_previous([Some(&right), Some(&right)]));
+        assert!(is_previous([Some(&other), Some(&right)]));
     }
 
     #[test]

@@ -97,13 +97,22 @@ pub enum Event {
 
 /// Shows that an agent was let in on good grounds.
 #[derive(Clone, Debug)]
-pub struct Authorised(Option<Verifier>);
+pub struct Authorised {
+    verifier: Option<Verifier>,
+    is_previous: bool,
+}
 
 impl Authorised {
     /// Whoever the agent is, it was checked by other means: a client certificate, a private network. No proof is
     /// sent, so an agent that presented a credential will not believe this gateway.
     pub const fn by_other_means() -> Self {
-        Self(None)
+        Self { verifier: None, is_previous: false }
+    }
+
+    /// Whether the agent proved the secret before the last rotation, the second of the candidates: its session is to be
+    /// drained when the overlap ends (SPEC 7.4).
+    pub const fn used_previous_secret(&self) -> bool {
+        self.is_previous
     }
 }
 
@@ -189,7 +198,8 @@ impl Control {
         let Phase::AwaitingVerdict { transcript, proof: Some(proof), .. } = &self.phase else {
             return Err(WrongCredential {});
         };
-        check(transcript, proof, candidates).map(|verifier| Authorised(Some(verifier)))
+        check(transcript, proof, candidates)
+            .map(|(verifier, is_previous)| Authorised { verifier: Some(verifier), is_previous })
     }
 
     /// Lets the agent in. `settings.version` is filled in.
@@ -204,7 +214,8 @@ impl Control {
         settings.version = common.ok_or(CommandError::State { state: "no version in common" })?;
         let octets = settings.encode();
         Settings::decode(octets.clone())?;
-        let proof = authorised.0.as_ref().map(|verifier| transcript.gateway_proof_of(verifier, &octets));
+        let proof =
+            authorised.verifier.as_ref().map(|verifier| transcript.gateway_proof_of(verifier, &octets));
         let message = GatewayMessage::Welcome(Welcome { settings: octets, proof }).encode()?;
         self.output.push_back(message);
         self.limits = settings.limits;
