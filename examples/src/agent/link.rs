@@ -295,24 +295,31 @@ impl Shift {
     }
 
     /// Serves what the gateway opened before it knew that we go, and lets running visits come to their end.
-    async fn finish(mut self, deadline: Duration) {
+    async fn finish(self, deadline: Duration) {
+        let Self { session, mut incoming, mut control, server } = self;
         let serve = async {
-            if let Err(error) = self.control.finish().await {
+            if let Err(error) = control.finish().await {
                 tracing::debug!(%error, "the control stream ended early");
             }
-            self.session.drain(CloseCode::DRAINING, "");
-            while let Some(stream) = self.incoming.accept().await {
-                tokio::spawn(self.server.clone().visit(stream));
+            session.drain(CloseCode::DRAINING, "");
+            tokio::spawn(hear_out(control));
+            while let Some(stream) = incoming.accept().await {
+                tokio::spawn(server.clone().visit(stream));
             }
-            self.session.closed().await
+            session.closed().await
         };
         // Past the deadline they are cut off; the gateway would do the same.
         let code = match timeout(deadline, serve).await {
             Ok(_) => CloseCode::DRAINING,
             Err(_) => CloseCode::SHUTDOWN,
         };
-        self.session.close(code, "");
+        session.close(code, "");
     }
+}
+
+/// Reads the control stream to its end, or to the end of what it may say: nothing unread keeps the session open.
+async fn hear_out(mut control: AgentControl<Stream>) {
+    while control.next_event().await.is_ok() {}
 }
 
 /// The end of the agent, if this notice means it.
