@@ -89,6 +89,7 @@ async fn play_against_agent(script: Script, is_plain: bool, changes: Option<(Cha
         server_name: listener.server_name().to_owned(),
         ca: state.join("ca.pem"),
         secret_file: None,
+        rotate_secret: None,
         state: folder.0.join("agent"),
         json: false,
     };

@@ -8,6 +8,7 @@ use adit_examples::gateway::{Config, Gateway};
 use std::time::Duration;
 use support::{Agent, Folder, Greeter, PATIENCE, World, get, http_tunnel, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn w18_w19_a_wrong_secret_stops_the_agent_with_what_to_do() {
@@ -81,9 +82,9 @@ async fn a_port_that_another_program_has_is_passed_over() {
 }
 
 /// A listener on a port whose neighbour above is free, below the ports that the system gives out by itself.
-async fn neighbours() -> (tokio::net::TcpListener, u16) {
+async fn neighbours() -> (TcpListener, u16) {
     for port in (20_000..30_000).step_by(2) {
-        let local = |port: u16| tokio::net::TcpListener::bind(("127.0.0.1", port));
+        let local = |port: u16| TcpListener::bind(("127.0.0.1", port));
         if let (Ok(listener), Ok(_free)) = (local(port).await, local(port + 1).await) {
             return (listener, port);
         }
@@ -125,7 +126,7 @@ async fn a_port_stays_with_its_tunnel_across_a_restart_of_the_agent() {
 #[tokio::test]
 async fn f06_a_drain_finishes_what_runs_and_tells_the_agents() {
     let world = World::start().await;
-    let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut agent = world.agent(http_tunnel(upstream.local_addr().unwrap(), "my-app"));
     agent.serving().await;
     let (request, mut visitor) = (get(&world.host("my-app")), world.http().await);
@@ -162,6 +163,105 @@ async fn f07_agents_come_back_to_a_gateway_that_was_restarted() {
     let visitor = tokio::net::TcpStream::connect(gateway.http_address()).await.unwrap();
     assert!(raw(visitor, &get(&host)).await.ends_with("back"));
     drop(folder);
+}
+
+#[tokio::test]
+async fn w21_a_secret_that_was_rotated_opens_no_session_and_ends_those_that_it_opened() {
+    let world = World::start_with(|config, _| config.drain = Duration::from_secs(2)).await;
+    let (upstream, slow) = (Greeter::start("a").await, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    // A visit is under way on a session that the old secret opened.
+    let mut old = world.agent(http_tunnel(slow.local_addr().unwrap(), "old-app"));
+    old.serving().await;
+    let mut visitor = world.http().await;
+    visitor.write_all(&get(&world.host("old-app"))).await.unwrap();
+    let (mut served, _) = slow.accept().await.unwrap();
+    let _ = served.read(&mut [0; 4096]).await.unwrap();
+    let mut link = world.link();
+    link.rotate_secret = Some(0);
+    let mut rotating = Agent::start(http_tunnel(upstream.address, "my-app"), link, &world.secret);
+    let fresh = rotating
+        .event(|event| match event {
+            Event::SecretRotated { secret, old_valid_ms: 0 } => Some(secret.0.clone()),
+            _ => None,
+        })
+        .await;
+    assert_ne!(fresh, world.secret);
+    // Everybody is told; the visit is finished; and only who has the new secret comes back.
+    old.event(|event| matches!(event, Event::SecretReplaced { old_valid_ms: 0 }).then_some(())).await;
+    old.event(|event| matches!(event, Event::Draining).then_some(())).await;
+    assert_eq!(old.stopped().await.0, "AUTH_FAILED");
+    served.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate").await.unwrap();
+    let mut reply = String::new();
+    visitor.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.ends_with("late"), "{reply}");
+    rotating.event(|event| matches!(event, Event::Draining).then_some(())).await;
+    rotating.serving().await;
+    let greeting = raw(world.http().await, &get(&world.host("my-app"))).await;
+    assert!(greeting.ends_with("a"), "{greeting}");
+    let mut late = world.agent(http_tunnel(upstream.address, "late-app"));
+    assert_eq!(late.stopped().await.0, "AUTH_FAILED");
+}
+
+#[tokio::test]
+async fn w21_both_secrets_are_good_while_they_overlap_and_after_it_the_session_of_the_old_one_drains() {
+    let world = World::start().await;
+    let upstream = Greeter::start("a").await;
+    let mut old = world.agent(http_tunnel(upstream.address, "old-app"));
+    old.serving().await;
+    let mut link = world.link();
+    link.rotate_secret = Some(2);
+    let mut rotating = Agent::start(http_tunnel(upstream.address, "my-app"), link, &world.secret);
+    let fresh = rotating
+        .event(|event| match event {
+            Event::SecretRotated { secret, old_valid_ms: 2000 } => Some(secret.0.clone()),
+            _ => None,
+        })
+        .await;
+    // One with each secret, in the overlap.
+    let mut with_old = world.agent(http_tunnel(upstream.address, "late-app"));
+    with_old.serving().await;
+    let mut with_new = Agent::start(http_tunnel(upstream.address, "new-app"), world.link(), &fresh);
+    with_new.serving().await;
+    for agent in [&mut old, &mut with_old] {
+        agent.event(|event| matches!(event, Event::Draining).then_some(())).await;
+        assert_eq!(agent.stopped().await.0, "AUTH_FAILED");
+    }
+    // The one that rotated comes back by itself, and nobody ends the session of the new secret.
+    rotating.event(|event| matches!(event, Event::Draining).then_some(())).await;
+    rotating.serving().await;
+    let greeting = raw(world.http().await, &get(&world.host("new-app"))).await;
+    assert!(greeting.ends_with("a"), "{greeting}");
+    assert!(with_new.events.try_recv().is_err());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn w21_a_rotation_survives_a_restart_in_a_file_of_the_gateway_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let config = Config::on_loopback(folder.0.join("gateway"), (36_100, 36_199));
+    let gateway = Gateway::start(config.clone()).await.unwrap();
+    let secret = gateway.fresh_secret().unwrap().to_owned();
+    let world = World { gateway, secret, folder };
+    let upstream = Greeter::start("a").await;
+    let mut link = world.link();
+    link.rotate_secret = Some(0);
+    let mut rotating = Agent::start(http_tunnel(upstream.address, "my-app"), link, &world.secret);
+    let fresh = rotating
+        .event(|event| match event {
+            Event::SecretRotated { secret, .. } => Some(secret.0.clone()),
+            _ => None,
+        })
+        .await;
+    let file = world.folder.0.join("gateway/credential");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    rotating.stop.cancel();
+    let World { gateway, secret, folder } = world;
+    gateway.stop(PATIENCE).await;
+    let world = World { gateway: Gateway::start(config).await.unwrap(), secret, folder };
+    let mut with_old = world.agent(http_tunnel(upstream.address, "my-app"));
+    assert_eq!(with_old.stopped().await.0, "AUTH_FAILED");
+    Agent::start(http_tunnel(upstream.address, "my-app"), world.link(), &fresh).serving().await;
 }
 
 /// The listeners of the gateway before end with their tasks, a moment after it.

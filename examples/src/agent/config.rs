@@ -44,6 +44,10 @@ pub struct Link {
     /// Where the agent keeps its keys and certificates.
     #[arg(long, global = true, env = "ADIT_AGENT_STATE", default_value = "adit-agent")]
     pub state: PathBuf,
+    /// Once the tunnel is public, ask for a new connect secret, which is printed this once and used from then on; the old
+    /// one stays good for so many seconds, or for less if the gateway says so.
+    #[arg(long, global = true, value_name = "OVERLAP_SECONDS")]
+    pub rotate_secret: Option<u64>,
     /// One JSON object per event on standard output, for programs.
     #[arg(long, global = true)]
     pub json: bool,

@@ -95,8 +95,32 @@ impl FromStr for Secret {
     }
 }
 
+/// What the agent proves who it is with, from session to session.
+pub(super) struct Keys {
+    secret: Secret,
+    /// The overlap of the rotation that is to be asked for still.
+    rotation: Option<Duration>,
+}
+
+impl Keys {
+    /// Begins with `secret`, and rotates it if `link` says so.
+    pub(super) fn new(secret: Secret, link: &Link) -> Self {
+        Self { secret, rotation: link.rotate_secret.map(Duration::from_secs) }
+    }
+
+    /// Asks for a new secret once, if at all. The new one is told before the old one is let go.
+    async fn rotate(&mut self, control: &mut AgentControl<Stream>, report: &Report) -> Result<(), End> {
+        if let Some(overlap) = self.rotation {
+            let rotated = control.rotate_secret(overlap).await?;
+            report(Event::rotated(&rotated));
+            (self.secret, self.rotation) = (Secret(rotated.credential), None);
+        }
+        Ok(())
+    }
+}
+
 /// Connects, registers, and serves visitors until the session ends or drains.
-pub(super) async fn run(config: &Config, secret: &Secret, stop: &CancellationToken, report: &Report) -> End {
+pub(super) async fn run(config: &Config, keys: &mut Keys, stop: &CancellationToken, report: &Report) -> End {
     report(Event::Connecting { gateway: config.link.gateway.clone() });
     let lost = |error: BoxError| failed(&*error, CloseCode::NONE);
     let (io, binding) = match connect(&config.link).await {
@@ -107,7 +131,7 @@ pub(super) async fn run(config: &Config, secret: &Secret, stop: &CancellationTok
     // The driver ends with the session.
     tokio::spawn(driver);
     let (shift, renewal) = tokio::select! {
-        begun = begin(config, secret, binding, session.clone(), incoming, report) => match begun {
+        begun = begin(config, keys, binding, session.clone(), incoming, report) => match begun {
             Ok(begun) => begun,
             Err(end) => return close(&session, end),
         },
@@ -184,13 +208,13 @@ pub(crate) fn exporter(io: &TlsStream<TcpStream>) -> Result<[u8; 32], BoxError> 
 /// From the hello until the tunnel is public.
 async fn begin(
     config: &Config,
-    secret: &Secret,
+    keys: &mut Keys,
     binding: ChannelBinding,
     session: Session,
     incoming: Incoming,
     report: &Report,
 ) -> Result<(Shift, Renewal), End> {
-    let (mut control, settings) = hello(secret, binding, &session).await?;
+    let (mut control, settings) = hello(&keys.secret, binding, &session).await?;
     report(Event::Connected { session: settings.session });
     let registered = control.register(tunnel::wanted(config)).await?;
     if config.terms.pause {
@@ -202,6 +226,7 @@ async fn begin(
         report(token);
     }
     report(tunnel::serving(config, &registered));
+    keys.rotate(&mut control, report).await?;
     let server = Server::new(
         config.tunnel.upstream().clone(),
         &config.local,
@@ -274,6 +299,9 @@ impl Shift {
                         // What runs here goes on while the next session begins: no visitor waits for either.
                         tokio::spawn(self.finish(drain.deadline));
                         return End::Drained;
+                    }
+                    Ok(AgentEvent::Noticed(Notice::SecretRotated { old_valid })) => {
+                        report(Event::replaced(old_valid));
                     }
                     Ok(AgentEvent::Noticed(notice)) => if let Some(refusal) = terminal(notice) {
                         self.finish(LEAVE_DEADLINE).await;

@@ -22,7 +22,7 @@ pub use vault::certificate_path;
 use crate::random;
 use adit_errors::Repeat;
 use backoff::Backoff;
-use link::End;
+use link::{End, Keys};
 use report::Style;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +38,9 @@ pub async fn run(
 ) -> bool {
     let report: link::Report = Arc::new(share::when_serving(&config, report));
     let mut backoff = Backoff::default();
+    let mut keys = Keys::new(secret, &config.link);
     loop {
-        let end = link::run(&config, &secret, &stop, &report).await;
+        let end = link::run(&config, &mut keys, &stop, &report).await;
         let wait = match end {
             End::Asked => return true,
             End::Drained => {

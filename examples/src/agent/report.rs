@@ -1,7 +1,9 @@
 //! What the agent tells whoever started it: lines for people, or one JSON object a line for programs.
 
 use adit_errors::Envelope;
+use adit_wire_proto::control::RotatedSecret;
 use serde::Serialize;
+use std::fmt;
 use std::io::Write;
 use std::time::Duration;
 
@@ -51,6 +53,18 @@ pub enum Event {
         /// The names that it is for.
         names: Vec<String>,
     },
+    /// The new connect secret that was asked for: the only time that it is shown. The agent uses it from now on.
+    SecretRotated {
+        /// The secret.
+        secret: Secret,
+        /// How long the old one opens sessions still, in milliseconds.
+        old_valid_ms: u64,
+    },
+    /// Somebody else rotated the connect secret: this agent needs the new one.
+    SecretReplaced {
+        /// How long the one that this agent has opens sessions still, in milliseconds.
+        old_valid_ms: u64,
+    },
     /// The gateway asks to finish and to connect again.
     Draining,
     /// The session is lost; the next dial follows after a wait.
@@ -76,8 +90,8 @@ pub enum Event {
 #[serde(transparent)]
 pub struct Secret(pub String);
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(redacted)")
     }
 }
@@ -112,11 +126,25 @@ impl Event {
         Self::Stopped { code: code.to_owned(), message, next_action: next_action.to_owned() }
     }
 
-    /// A lost session and the wait that follows.
-    pub(crate) fn reconnecting(after: Duration, reason: &dyn std::fmt::Display) -> Self {
-        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        Self::Reconnecting { after_ms, reason: reason.to_string() }
+    /// A new secret of our own.
+    pub(crate) fn rotated(rotated: &RotatedSecret) -> Self {
+        let secret = Secret(rotated.credential.reveal().to_string());
+        Self::SecretRotated { secret, old_valid_ms: millis(rotated.old_valid) }
     }
+
+    /// A new secret of somebody else.
+    pub(crate) fn replaced(old_valid: Duration) -> Self {
+        Self::SecretReplaced { old_valid_ms: millis(old_valid) }
+    }
+
+    /// A lost session and the wait that follows.
+    pub(crate) fn reconnecting(after: Duration, reason: &dyn fmt::Display) -> Self {
+        Self::Reconnecting { after_ms: millis(after), reason: reason.to_string() }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn human(event: &Event) -> String {
@@ -133,6 +161,15 @@ fn human(event: &Event) -> String {
         Event::Shared { link } => format!("a share, shown this once:\n  {}", link.0),
         Event::NotShared { reason } => format!("no share was made: {reason}"),
         Event::CertificateIssued { names } => format!("certificate issued for {}", names.join(", ")),
+        Event::SecretRotated { secret, old_valid_ms } => format!(
+            "the new connect secret, shown this once; the old one is good for {} s more:\n\n  export ADIT_SECRET={}\n",
+            old_valid_ms / 1000,
+            secret.0
+        ),
+        Event::SecretReplaced { old_valid_ms } => format!(
+            "the connect secret was rotated: give this agent the new one within {} s",
+            old_valid_ms / 1000
+        ),
         Event::Draining => "the gateway drains this session; connecting again".to_owned(),
         Event::Reconnecting { after_ms, reason } => format!("{reason}; connecting again in {after_ms} ms"),
         Event::Stopped { code, message, next_action } => {
@@ -156,5 +193,13 @@ mod tests {
         let line = serde_json::to_string(&event).unwrap();
         assert!(!line.contains('\n'));
         assert!(line.starts_with(r#"{"event":"serving","name":"my-app""#), "{line}");
+    }
+
+    #[test]
+    fn w29_a_new_secret_is_printed_and_not_debugged() {
+        let event = Event::SecretRotated { secret: Secret("ads_canary".to_owned()), old_valid_ms: 5000 };
+        assert!(human(&event).contains("ADIT_SECRET=ads_canary"));
+        assert!(serde_json::to_string(&event).unwrap().contains(r#""secret":"ads_canary""#));
+        assert!(!format!("{event:?}").contains("canary"));
     }
 }

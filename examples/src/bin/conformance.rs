@@ -20,6 +20,12 @@ async fn main() -> ExitCode {
 /// Whether no script failed, and at least one passed.
 async fn play(flags: &Flags) -> Result<bool, BoxError> {
     let scripts = flags.scripts()?;
-    let report = run(&flags.player().await?, &scripts).await;
+    let player = flags.player().await?;
+    let report = run(&player, &scripts).await;
+    if let Some(secret) = player.rotated_secret() {
+        println!(
+            "\nthe connect secret was rotated; the one that is good now:\n\n  export ADIT_SECRET={secret}"
+        );
+    }
     Ok(report.failed.is_empty() && !report.passed.is_empty())
 }

@@ -217,6 +217,7 @@ const fn notice_kind(notice: &Notice) -> &'static str {
         Notice::Superseded { .. } => "superseded",
         Notice::Drain(_) => "drain",
         Notice::Terminate { .. } => "terminate",
+        Notice::SecretRotated { .. } => "secret-rotated",
         _ => "notice",
     }
 }

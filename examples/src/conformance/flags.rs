@@ -25,6 +25,9 @@ pub struct Flags {
     /// Also the scripts that wait for limits of time, which take up to a minute each.
     #[arg(long, global = true)]
     pub slow: bool,
+    /// Also the scripts that rotate the gateway's connect secret; the one that is good in the end is printed.
+    #[arg(long, global = true)]
+    pub rotate_secret: bool,
     /// Plain TCP in the place of TLS.
     #[arg(long, global = true)]
     pub plain: bool,
@@ -81,6 +84,7 @@ impl Flags {
         };
         scripts.retain(|script| self.only.as_ref().is_none_or(|only| script.name.contains(only)));
         scripts.retain(|script| self.slow || !script.is_slow());
+        scripts.retain(|script| self.rotate_secret || !script.rotates_secret());
         Ok(scripts)
     }
 
@@ -96,6 +100,7 @@ impl Flags {
                     server_name: gateway.server_name.clone(),
                     ca: gateway.ca.clone(),
                     secret_file: None,
+                    rotate_secret: None,
                     state: PathBuf::new(),
                     json: false,
                 };

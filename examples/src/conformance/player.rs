@@ -14,6 +14,7 @@ use adit_wire_proto::credential::{ChannelBinding, Credential};
 use adit_wire_proto::frame::{Dialled, Frame, Hello, MAX_DATA_BYTES};
 use bytes::Bytes;
 use std::fmt::{self, Display};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -70,17 +71,25 @@ pub struct Player {
 
 enum Side {
     /// We play the agent.
-    Agent { dialler: Dialler, credential: Credential },
+    Agent { dialler: Dialler, secrets: Mutex<Secrets> },
     /// We play the gateway, and the agent's upstream.
     Gateway { listener: Listener, upstream: TcpListener },
+}
+
+/// The connect secret of the gateway under test, which scripts may rotate.
+#[derive(Clone)]
+struct Secrets {
+    present: Credential,
+    /// The one before the last rotation.
+    old: Option<Credential>,
 }
 
 impl Player {
     /// Tests a gateway: connects to it as an agent that knows `secret`.
     pub fn against_gateway(dialler: Dialler, secret: Secret) -> Self {
-        let credential = secret.into_credential();
+        let secrets = Mutex::new(Secrets { present: secret.into_credential(), old: None });
         let carrier = if dialler.is_plain() { CarrierKind::Plain } else { CarrierKind::Tls };
-        Self { side: Side::Agent { dialler, credential }, carrier }
+        Self { side: Side::Agent { dialler, secrets }, carrier }
     }
 
     /// Tests an agent that is told to connect to `listener` and to forward to `upstream`.
@@ -106,6 +115,27 @@ impl Player {
         let mut scene = Scene::new(self, script, carrier);
         let played = timeout(SCRIPT_DEADLINE, scene.play()).await;
         Some(played.unwrap_or_else(|_| Err(Failure::new(&script.section, "the script took too long"))))
+    }
+
+    /// The connect secret that is good now, if a script rotated the one that was given.
+    pub fn rotated_secret(&self) -> Option<String> {
+        let secrets = self.secrets().ok()?;
+        secrets.old.map(|_| secrets.present.reveal().to_string())
+    }
+
+    fn secrets(&self) -> Result<Secrets, Failure> {
+        let Side::Agent { secrets, .. } = &self.side else {
+            return Err(Failure::own("a gateway says no hello"));
+        };
+        Ok(secrets.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// The gateway under test has given us another secret.
+    fn rotate(&self, fresh: Credential) {
+        if let Side::Agent { secrets, .. } = &self.side {
+            let mut secrets = secrets.lock().unwrap_or_else(PoisonError::into_inner);
+            secrets.old = Some(std::mem::replace(&mut secrets.present, fresh));
+        }
     }
 
     const fn dialled(&self) -> Dialled {
@@ -320,15 +350,19 @@ impl<'a> Scene<'a> {
 
     async fn say(&mut self, said: Said) -> Result<(), Failure> {
         let bound = self.line.binding;
-        let Side::Agent { credential, .. } = &self.player.side else {
+        if matches!(self.player.side, Side::Gateway { .. }) {
             return self.say_as_gateway(said).await;
-        };
+        }
+        let Secrets { present, old } = self.player.secrets()?;
         let (credential, binding) = match said {
-            Said::Hello => (credential.clone(), bound),
-            Said::HelloWithWrongSecret => (control::wrong_secret(credential), bound),
+            Said::Hello => (present, bound),
+            Said::HelloWithOldSecret => {
+                (old.ok_or_else(|| Failure::own("there was no rotation before"))?, bound)
+            }
+            Said::HelloWithWrongSecret => (control::wrong_secret(&present), bound),
             Said::HelloOfUnknownId => (control::unknown_credential(), bound),
-            Said::HelloWithOtherBinding if bound.is_bound() => (credential.clone(), ChannelBinding::NONE),
-            Said::HelloWithOtherBinding => (credential.clone(), ChannelBinding::tls_exporter([5; 32])),
+            Said::HelloWithOtherBinding if bound.is_bound() => (present, ChannelBinding::NONE),
+            Said::HelloWithOtherBinding => (present, ChannelBinding::tls_exporter([5; 32])),
             Said::WelcomeWithWrongProof | Said::WelcomeWithoutProof => {
                 return Err(Failure::own("an agent says no welcome"));
             }
@@ -373,8 +407,14 @@ impl<'a> Scene<'a> {
                     format!("the answer is `{kind}` {code}, not `{}`", heard.kind),
                 ));
             }
-            if let GatewayMessage::Answer { answer: Answer::Registered(registered), .. } = message {
-                self.other.address = registered.addresses.first().cloned();
+            match message {
+                GatewayMessage::Answer { answer: Answer::Registered(registered), .. } => {
+                    self.other.address = registered.addresses.first().cloned();
+                }
+                GatewayMessage::Answer { answer: Answer::RotatedSecret(rotated), .. } => {
+                    self.player.rotate(rotated.credential);
+                }
+                _ => {}
             }
             return Ok(());
         }

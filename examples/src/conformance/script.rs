@@ -24,10 +24,18 @@ pub struct Script {
     /// Whether the PINGs of the one under test stay without answer.
     #[serde(default)]
     pub(super) mute: bool,
+    /// Whether it rotates the secret of the gateway under test.
+    #[serde(default)]
+    pub(super) rotates: bool,
     pub(super) steps: Vec<Step>,
 }
 
 impl Script {
+    /// Whether it rotates the secret of the gateway under test, so that the one that was given is good no more.
+    pub const fn rotates_secret(&self) -> bool {
+        self.rotates
+    }
+
     /// Whether it waits for a limit of time, and so takes up to a minute.
     pub const fn is_slow(&self) -> bool {
         self.slow
@@ -178,6 +186,8 @@ pub(super) struct OpenTooMany {
 pub(super) enum Said {
     /// An agent's hello with the credential, bound to the connection if it can be.
     Hello,
+    /// The same with the secret before the last rotation that the program asked for.
+    HelloWithOldSecret,
     /// The same with another secret of the same id.
     HelloWithWrongSecret,
     /// The same with an id that nobody knows.

@@ -2,6 +2,7 @@
 
 use super::hub::Hub;
 use super::issuer::Issuer;
+use super::keyring::SessionSecret;
 use super::registrar::{Applicant, Grant, Registrar};
 use super::tokens::{Presented, Tokens};
 use crate::io::Io;
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -70,9 +71,9 @@ impl Gatekeeper {
         let (io, binding) = self.secured(socket).await?;
         let (session, mut incoming, driver) = Builder::new(Role::Listener).build(io);
         tokio::spawn(driver);
-        let mut patience = LINGER;
+        let mut ends = None;
         let served = match timeout(HANDSHAKE_DEADLINE, control_stream(&mut incoming)).await {
-            Ok(Ok(stream)) => self.admit(stream, binding, &session, incoming, address, &mut patience).await,
+            Ok(Ok(stream)) => self.admit(stream, binding, &session, incoming, address, &mut ends).await,
             Ok(Err(end)) => Err(end),
             Err(_) => Err(End::new(CloseCode::TIMEOUT, "no control stream in time")),
         };
@@ -81,7 +82,8 @@ impl Gatekeeper {
         if is_polite {
             // What was said last, a refusal perhaps, is to arrive, and running visits may come to their end.
             session.drain(code, "");
-            if timeout(patience, session.closed()).await.is_err() && served.is_ok() {
+            let ends = ends.unwrap_or_else(|| Instant::now() + LINGER);
+            if timeout_at(ends, session.closed()).await.is_err() && served.is_ok() {
                 code = CloseCode::SHUTDOWN;
             }
         }
@@ -107,15 +109,18 @@ impl Gatekeeper {
         session: &Session,
         incoming: Incoming,
         address: SocketAddr,
-        patience: &mut Duration,
+        ends: &mut Option<Instant>,
     ) -> Result<(), End> {
         let mut control = GatewayControl::accept(stream, Options::new(binding, random::octets()));
         let offer = control.hello().await?;
         // An unknown id and a wrong secret take the same path (W-18): nothing is compared against no candidates.
         let known = offer.credential.and_then(|id| self.tokens.find(id));
-        let candidates =
-            known.as_ref().map_or([None, None], |token| token.stored.candidates(SystemTime::now()));
-        let (Ok(authorised), Some(Presented { stored, revoked })) = (control.check(candidates), &known)
+        let mut secret = known.as_ref().map(|known| SessionSecret::of(&known.keyring));
+        let checked = match &mut secret {
+            Some(secret) => secret.check(&control),
+            None => control.check([None, None]),
+        };
+        let (Ok(authorised), Some(secret), Some(Presented { revoked, .. })) = (checked, secret, &known)
         else {
             tokio::time::sleep(failure_delay(self.count_failure(address.ip()))).await;
             let refusal = Refusal::new(Code::AUTH_FAILED, "the connect secret was not accepted");
@@ -131,17 +136,18 @@ impl Gatekeeper {
         let flows = Flows::of(session.clone());
         let mut desk = Desk {
             keeper: self,
-            credential: stored.id(),
+            credential: secret.id(),
             address,
             session,
             flows,
             notices,
             grants: HashMap::new(),
-            patience: LINGER,
+            secret,
+            ends: None,
         };
         let served = desk.serve(control, incoming, waiting, revoked).await;
         desk.close();
-        *patience = desk.patience;
+        *ends = desk.ends;
         served
     }
 
@@ -223,8 +229,10 @@ struct Desk<'a> {
     notices: mpsc::Sender<Notice>,
     /// What this session was granted; bounded by the control machine's limit of registrations.
     grants: HashMap<RegistrationId, Grant>,
-    /// How long running visits may go on once the control stream has ended.
-    patience: Duration,
+    /// The secret that the session was opened with.
+    secret: SessionSecret,
+    /// When running visits are cut off, once the session drains.
+    ends: Option<Instant>,
 }
 
 impl Desk<'_> {
@@ -238,11 +246,12 @@ impl Desk<'_> {
         let draining = self.keeper.hub.draining.clone();
         let mut is_draining = false;
         loop {
+            let secret_ends = self.secret.left().map(|left| Instant::now() + left);
             tokio::select! {
                 event = control.next_event() => match event {
                     Ok(Event::Requested { number, request }) => self.answer(&mut control, number, request).await?,
                     Ok(Event::Leaving { deadline }) => {
-                        self.patience = deadline.min(self.keeper.drain);
+                        self.ends = Some(Instant::now() + deadline.min(self.keeper.drain));
                         self.close();
                     }
                     Ok(_) => {}
@@ -262,17 +271,31 @@ impl Desk<'_> {
                     let refusal = Refusal::new(Code::AUTH_FAILED, "the credential was revoked");
                     control.notify(Notice::Terminate { reason: refusal.with_request_id(random::request_id()) })?;
                     self.close();
-                    self.patience = REVOKED_LINGER;
+                    self.ends = Some(Instant::now() + REVOKED_LINGER);
                     return Err(End::new(CloseCode::AUTH_FAILED, "the credential was revoked"));
+                }
+                () = self.secret.rotated() => if let Some(old_valid) = self.secret.left() {
+                    control.notify(Notice::SecretRotated { old_valid })?;
+                },
+                // Whoever opened a session with a secret that is good no more ends it like everybody else (W-21).
+                () = sleep_until(secret_ends.unwrap_or_else(Instant::now)), if secret_ends.is_some() && !is_draining => {
+                    is_draining = true;
+                    self.drain(&mut control)?;
                 }
                 () = draining.cancelled(), if !is_draining => {
                     is_draining = true;
-                    self.patience = self.keeper.drain;
-                    control.notify(Notice::Drain(Drain::new(self.keeper.drain)))?;
-                    self.session.drain(CloseCode::DRAINING, "");
+                    self.drain(&mut control)?;
                 }
             }
         }
+    }
+
+    /// Tells the agent to come again, and gives it time for what is open.
+    fn drain(&mut self, control: &mut GatewayControl<Stream>) -> Result<(), End> {
+        self.ends = Some(Instant::now() + self.keeper.drain);
+        control.notify(Notice::Drain(Drain::new(self.keeper.drain)))?;
+        self.session.drain(CloseCode::DRAINING, "");
+        Ok(())
     }
 
     async fn answer(
@@ -325,6 +348,10 @@ impl Desk<'_> {
             Request::SetStatus { registration, status } => {
                 let status = registrar.set_status(self.granted(registration)?, status)?;
                 Ok(Answer::Status { registration, status })
+            }
+            Request::RotateSecret { overlap } => {
+                let rotated = self.secret.rotate(overlap).await?;
+                Ok(Answer::RotatedSecret(rotated))
             }
             _ => Err(Refusal::new(Code::UNSUPPORTED_FEATURE, "this gateway doesn't do that")),
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  http, https ─► proxy ─► hub ─► an agent's session       agents ─► registrar ─► hub
-//!  tcp ──────────────────► hub ─┘                          state: authority, credential
+//!  tcp ──────────────────► hub ─┘                          state: authority; keyring: credential
 //! ```
 
 mod admin;
@@ -16,6 +16,7 @@ mod http;
 mod https;
 mod hub;
 mod issuer;
+mod keyring;
 mod leased;
 mod life;
 mod proxy;
@@ -46,6 +47,7 @@ use api::Api;
 use edge::Certificates;
 use hub::{Hub, Public};
 use issuer::Issuer;
+use keyring::Keyring;
 use receivers::Receivers;
 use registrar::Registrar;
 use rustls::ServerConfig;
@@ -151,7 +153,8 @@ impl Gateway {
             visits: TaskTracker::new(),
         });
         let owner = OwnerId::from_u128(u128::from(state.credential.id().nonce()));
-        let tokens = Arc::new(Tokens::new(state.credential, config.tunnel_price));
+        let tokens =
+            Arc::new(Tokens::new(Keyring::kept(&config.state, state.credential), config.tunnel_price));
         let registrar = Registrar::new(Arc::clone(&hub), Arc::clone(&tokens), owner, config.clone());
         let keeper = Arc::new(Gatekeeper {
             hub: Arc::clone(&hub),

@@ -1,9 +1,10 @@
 //! What survives a restart, in one folder: the development authority and the verifier of the connect secret.
 
+use super::keyring;
 use crate::{BoxError, files, provider, random};
 use adit_router::SecretDigest;
 use adit_tls_modes::{KeyGenerator, LocalCa, NewCa};
-use adit_wire_proto::credential::{Credential, CredentialId, CredentialKind, StoredCredential, Verifier};
+use adit_wire_proto::credential::StoredCredential;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -30,7 +31,7 @@ impl State {
     pub(super) fn open(folder: &Path) -> Result<Self, BoxError> {
         files::private_folder(folder)?;
         let authority = authority(folder)?;
-        let (credential, fresh_secret) = credential(folder)?;
+        let (credential, fresh_secret) = keyring::open(folder)?;
         let (admin, fresh_admin_token) = admin(folder)?;
         Ok(Self { authority, credential, fresh_secret, admin, fresh_admin_token })
     }
@@ -53,21 +54,6 @@ fn authority(folder: &Path) -> Result<LocalCa, BoxError> {
     Ok(authority)
 }
 
-/// The credential's public id and its verifier, a line each: enough to check a proof, not to make one.
-fn credential(folder: &Path) -> Result<(StoredCredential, Option<String>), BoxError> {
-    let path = folder.join("credential");
-    if path.exists() {
-        return Ok((stored(&std::fs::read_to_string(path)?)?, None));
-    }
-    let nonce = u64::from_be_bytes(random::octets());
-    let credential = Credential::from_random(CredentialKind::ConnectSecret, nonce, random::octets());
-    let verifier = credential.verifier();
-    let text = format!("{}\n{}\n", credential.id(), HEXLOWER.encode(&verifier.to_octets()));
-    files::write_private(&path, text.as_bytes())?;
-    let secret = credential.reveal().to_string();
-    Ok((StoredCredential::new(credential.id(), verifier), Some(secret)))
-}
-
 /// The digest of the owner's token: enough to know it by, not to present it.
 fn admin(folder: &Path) -> Result<(SecretDigest, Option<String>), BoxError> {
     let path = folder.join("admin");
@@ -80,11 +66,4 @@ fn admin(folder: &Path) -> Result<(SecretDigest, Option<String>), BoxError> {
     let digest = SecretDigest::of(token.as_bytes());
     files::write_private(&path, format!("{}\n", HEXLOWER.encode(&digest.to_bytes())).as_bytes())?;
     Ok((digest, Some(token)))
-}
-
-fn stored(text: &str) -> Result<StoredCredential, BoxError> {
-    let (id, verifier) = text.trim_end().split_once('\n').ok_or("the file `credential` is damaged")?;
-    let octets = HEXLOWER.decode(verifier.as_bytes())?;
-    let octets = octets.as_slice().try_into().map_err(|_| "the file `credential` is damaged")?;
-    Ok(StoredCredential::new(id.parse::<CredentialId>()?, Verifier::from_octets(octets)))
 }

@@ -1,5 +1,6 @@
 //! Credentials of agents, what each allows, and what it has spent. In memory, but for the first one.
 
+use super::keyring::Keyring;
 use super::moment;
 use crate::random;
 use adit_errors::{Code, Refusal};
@@ -7,7 +8,7 @@ use adit_router::{Account, AdmissionError, Budget, Cents, Grant, Reservation, Ro
 use adit_wire_proto::credential::{Credential, CredentialId, CredentialKind, StoredCredential};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,7 @@ pub(super) struct Tokens {
 
 struct Token {
     name: String,
-    stored: StoredCredential,
+    keyring: Arc<Keyring>,
     account: Account,
     expires: Option<SystemTime>,
     budget: Option<u64>,
@@ -62,37 +63,38 @@ pub(super) struct TokenView {
 
 /// One session's credential.
 pub(super) struct Presented {
-    pub(super) stored: StoredCredential,
+    pub(super) keyring: Arc<Keyring>,
     pub(super) revoked: CancellationToken,
 }
 
 impl Tokens {
     /// The first credential, which is uncapped, and the price of a tunnel.
-    pub(super) fn new(first: StoredCredential, tunnel_price: Cents) -> Self {
+    pub(super) fn new(first: Keyring, tunnel_price: Cents) -> Self {
         let token = Token {
             name: "connect secret".to_owned(),
             account: Account::new(Grant::new().tunnel_quota(1000), moment().system()),
             expires: None,
             budget: None,
             revoked: CancellationToken::new(),
-            stored: first,
+            keyring: Arc::new(first),
         };
-        let number = token.stored.id().nonce();
+        let number = token.keyring.id().nonce();
         Self { tunnel_price, tokens: Mutex::new(BTreeMap::from([(number, token)])) }
     }
 
     /// The credential with this id.
     pub(super) fn find(&self, id: CredentialId) -> Option<Presented> {
         let tokens = self.tokens();
-        let token = tokens.get(&id.nonce()).filter(|token| token.stored.id() == id)?;
-        Some(Presented { stored: token.stored.clone(), revoked: token.revoked.clone() })
+        let token = tokens.get(&id.nonce()).filter(|token| token.keyring.id() == id)?;
+        Some(Presented { keyring: Arc::clone(&token.keyring), revoked: token.revoked.clone() })
     }
 
     /// Whether this is one of ours, and good now.
     pub(super) fn is_good(&self, credential: &Credential) -> bool {
         let presented = SecretDigest::of(&credential.verifier().to_octets());
         let known = self.find(credential.id());
-        let good = known.as_ref().map_or([None, None], |known| known.stored.candidates(moment().system()));
+        let record = known.as_ref().map(|known| known.keyring.record());
+        let good = record.as_ref().map_or([None, None], |record| record.candidates(moment().system()));
         good.into_iter().flatten().any(|verifier| SecretDigest::of(&verifier.to_octets()) == presented)
     }
 
@@ -118,7 +120,7 @@ impl Tokens {
         }
         let token = Token {
             name: new.name,
-            stored,
+            keyring: Arc::new(Keyring::new(stored)),
             account: Account::new(grant, now),
             expires,
             budget: new.monthly_budget_usd_cents,
@@ -146,9 +148,7 @@ impl Tokens {
     /// Puts a new secret in the place of the old one, which stays good for `overlap`.
     pub(super) fn rotate(&self, id: &str, overlap: Duration) -> Result<(TokenView, Credential), Refusal> {
         self.change(id, |token| {
-            let (kind, number) = (token.stored.id().kind(), token.stored.id().nonce());
-            let credential = Credential::from_random(kind, number, random::octets());
-            token.stored.rotate(credential.verifier(), overlap, moment().system());
+            let credential = token.keyring.rotate(overlap)?;
             Ok((token.view(), credential))
         })
     }
@@ -156,7 +156,7 @@ impl Tokens {
     /// Ends a credential, and the sessions that it opened.
     pub(super) fn revoke(&self, id: &str) -> Result<TokenView, Refusal> {
         self.change(id, |token| {
-            token.stored.revoke();
+            token.keyring.revoke();
             token.revoked.cancel();
             Ok(token.view())
         })
@@ -226,7 +226,7 @@ impl Tokens {
 impl Token {
     fn view(&self) -> TokenView {
         TokenView {
-            id: format!("{:016x}", self.stored.id().nonce()),
+            id: format!("{:016x}", self.keyring.id().nonce()),
             name: self.name.clone(),
             monthly_budget_usd_cents: self.budget,
             spent_usd_cents: self.account.spent().number(),

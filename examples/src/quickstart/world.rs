@@ -316,6 +316,7 @@ async fn start_agent_as(
         server_name: gateway.server_name().to_owned(),
         ca: gateway.anchor_path(),
         secret_file: None,
+        rotate_secret: None,
         state: folder.to_owned(),
         json: false,
     };

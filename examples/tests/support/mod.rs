@@ -77,6 +77,7 @@ impl World {
             server_name: self.gateway.server_name().to_owned(),
             ca: self.gateway.anchor_path(),
             secret_file: None,
+            rotate_secret: None,
             state: self.folder.0.join("agent"),
             json: false,
         }
