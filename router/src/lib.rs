@@ -83,3 +83,7 @@ pub use policy::{
     ShareEntrance, ShareExpiry, ShareId, ShareKey, Shares, SourceRules, Step, Verdict, Visit, VisitorToken,
     WEBHOOK_FIELD, WebhookCheck, WebhookDemand,
 };
+
+#[cfg(doc)]
+#[doc = include_str!("../FEATURES.md")]
+pub mod features {}

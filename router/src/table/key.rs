@@ -25,6 +25,12 @@ impl<'a> RouteKey<'a> {
         Self(Kind::Name(name.as_str()))
     }
 
+    /// The tunnel's name as other agents reach it. No host leads there: a private tunnel has only this way.
+    #[must_use]
+    pub fn private(name: TunnelNameRef<'a>) -> Self {
+        Self(Kind::Private(name.as_str()))
+    }
+
     /// A whole host that belongs to the tunnel's owner.
     #[must_use]
     pub fn domain(domain: CustomDomainRef<'a>) -> Self {
@@ -79,6 +85,7 @@ impl<'a> RouteKey<'a> {
         OwnedRouteKey(match self.0 {
             Kind::Id(id) => Repr::Id(id),
             Kind::Name(name) => Repr::Name(Text::new(name)),
+            Kind::Private(name) => Repr::Private(Text::new(name)),
             Kind::Domain(host) => Repr::Domain(Text::new(host)),
             Kind::TcpPort(port) => Repr::TcpPort(port),
             Kind::UdpPort(port) => Repr::UdpPort(port),
@@ -90,13 +97,13 @@ impl<'a> RouteKey<'a> {
     }
 
     pub(crate) fn is_name(&self) -> bool {
-        matches!(self.0, Kind::Name(_))
+        matches!(self.0, Kind::Name(_) | Kind::Private(_))
     }
 
     pub(crate) fn as_id(&self) -> Option<TunnelId> {
         match self.0 {
             Kind::Id(id) => Some(id),
-            Kind::Name(_) | Kind::Domain(_) | Kind::TcpPort(_) | Kind::UdpPort(_) => None,
+            Kind::Name(_) | Kind::Private(_) | Kind::Domain(_) | Kind::TcpPort(_) | Kind::UdpPort(_) => None,
         }
     }
 }
@@ -110,6 +117,7 @@ impl Hash for RouteKey<'_> {
             Kind::Domain(host) => (2u8, host).hash(state),
             Kind::TcpPort(port) => (3u8, port).hash(state),
             Kind::UdpPort(port) => (4u8, port).hash(state),
+            Kind::Private(name) => (5u8, name).hash(state),
         }
     }
 }
@@ -120,6 +128,7 @@ impl fmt::Display for RouteKey<'_> {
         match self.0 {
             Kind::Id(id) => id.fmt(f),
             Kind::Name(text) | Kind::Domain(text) => f.pad(text),
+            Kind::Private(name) => write!(f, "private {name}"),
             Kind::TcpPort(port) => write!(f, "tcp {port}"),
             Kind::UdpPort(port) => write!(f, "udp {port}"),
         }
@@ -130,6 +139,7 @@ impl fmt::Display for RouteKey<'_> {
 enum Kind<'a> {
     Id(TunnelId),
     Name(&'a str),
+    Private(&'a str),
     Domain(&'a str),
     TcpPort(u16),
     UdpPort(u16),
@@ -146,6 +156,7 @@ impl OwnedRouteKey {
         RouteKey(match &self.0 {
             Repr::Id(id) => Kind::Id(*id),
             Repr::Name(name) => Kind::Name(name.as_str()),
+            Repr::Private(name) => Kind::Private(name.as_str()),
             Repr::Domain(host) => Kind::Domain(host.as_str()),
             Repr::TcpPort(port) => Kind::TcpPort(*port),
             Repr::UdpPort(port) => Kind::UdpPort(*port),
@@ -156,9 +167,9 @@ impl OwnedRouteKey {
     #[inline]
     pub(crate) fn is(&self, key: RouteKey<'_>) -> bool {
         match (&self.0, key.0) {
-            (Repr::Name(ours), Kind::Name(theirs)) | (Repr::Domain(ours), Kind::Domain(theirs)) => {
-                ours.as_bytes() == theirs.as_bytes()
-            }
+            (Repr::Name(ours), Kind::Name(theirs))
+            | (Repr::Private(ours), Kind::Private(theirs))
+            | (Repr::Domain(ours), Kind::Domain(theirs)) => ours.as_bytes() == theirs.as_bytes(),
             (Repr::Id(ours), Kind::Id(theirs)) => *ours == theirs,
             (Repr::TcpPort(ours), Kind::TcpPort(theirs)) | (Repr::UdpPort(ours), Kind::UdpPort(theirs)) => {
                 *ours == theirs
@@ -178,6 +189,7 @@ impl From<RouteKey<'_>> for OwnedRouteKey {
 enum Repr {
     Id(TunnelId),
     Name(Text),
+    Private(Text),
     Domain(Text),
     TcpPort(u16),
     UdpPort(u16),
@@ -247,6 +259,7 @@ mod tests {
         let keys = [
             RouteKey::id(TunnelId::from_u128(80)),
             RouteKey(Kind::Name("80")),
+            RouteKey(Kind::Private("80")),
             RouteKey(Kind::Domain("80")),
             RouteKey::tcp_port(80),
             RouteKey::udp_port(80),

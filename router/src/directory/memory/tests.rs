@@ -48,6 +48,38 @@ fn a_waiting_watch_is_woken_by_a_change() {
     assert!(next.as_mut().poll(&mut context).is_ready());
 }
 
+/// Each racer looks, is interrupted, and claims on what it saw.
+#[test]
+fn in_every_order_of_racing_claims_each_state_is_replaced_once() {
+    shuttle::check_random(
+        || {
+            let directory = MemoryDirectory::new(10, start());
+            let racers: Vec<_> = (0..3)
+                .map(|node| {
+                    let directory = directory.clone();
+                    shuttle::thread::spawn(move || {
+                        let lease = finish(directory.open_lease(NodeId::new(node), HOUR)).unwrap();
+                        let seen = finish(directory.resolve(tunnel(1))).unwrap().map(|found| found.fence);
+                        shuttle::thread::yield_now();
+                        (seen, finish(directory.claim(lease, tunnel(1), seen)))
+                    })
+                })
+                .collect();
+            let results: Vec<_> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
+            let mut replaced: Vec<_> =
+                results.iter().filter(|(_, won)| won.is_ok()).map(|(seen, _)| *seen).collect();
+            let won = replaced.len();
+            replaced.sort_unstable();
+            replaced.dedup();
+            assert_eq!((won, won > 0), (replaced.len(), true), "two replaced the same claim");
+            let newest = results.iter().filter_map(|(_, won)| won.ok()).max();
+            let standing = finish(directory.resolve(tunnel(1))).unwrap().map(|found| found.fence);
+            assert_eq!(standing, newest);
+        },
+        1_000,
+    );
+}
+
 proptest! {
     /// Any list of calls against a naive model; then a view that followed them has what a new snapshot has.
     #[test]
