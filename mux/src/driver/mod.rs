@@ -74,7 +74,7 @@ impl Builder {
 
     /// Starts a session over `io`.
     ///
-    /// Nothing happens until the [`Driver`] is polled: spawn it. A connection that can be split without a lock, like
+    /// Nothing happens until the [`Driver`](crate::Driver) is polled: spawn it. A connection that can be split without a lock, like
     /// a `TcpStream`, is faster with [`build_split`](Self::build_split). Set TCP_NODELAY on a TCP socket.
     pub fn build<T>(self, io: T) -> (crate::Session, crate::Incoming, crate::Driver)
     where
