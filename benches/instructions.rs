@@ -6,10 +6,12 @@
 //! out everything that happens once.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench")]
 
+use adit_benches::hello;
 use adit_errors::{Code, Refusal, Reply, RequestId};
 use adit_naming::TunnelId;
 use adit_naming::keys::{KeyRing, RingKey};
 use adit_naming::{Host, HostSource, TunnelNameRef, Zone, Zones};
+use adit_tls_modes::{SniffLimits, Sniffer};
 use adit_wire_proto::frame::{Decoder, Frame, FrameHeader, FrameKind};
 use bytes::{Bytes, BytesMut};
 use std::hint::black_box;
@@ -44,6 +46,10 @@ const OPERATIONS: &[Operation] = &[
         let body = Refusal::from(Code::RATE_LIMITED).with_request_id(RequestId::from_random(7)).to_json();
         repeat(times, || Reply::parse(429, black_box(&body)));
     }),
+    ("hello: sniff 512 bytes", |times| sniff(times, &hello::classic(), usize::MAX)),
+    ("hello: sniff 1,800 bytes, post-quantum", |times| sniff(times, &hello::post_quantum(), usize::MAX)),
+    ("hello: the same, a byte at a time", |times| sniff(times, &hello::post_quantum(), 1)),
+    ("hello: 3,600 bytes, a byte at a time", |times| sniff(times, &hello::padded(3_600), 1)),
     ("frame: decode a header", |times| {
         let octets = FrameHeader::new(FrameKind::DATA, 0, 16_376, 7).encode();
         repeat(times, || FrameHeader::decode(black_box(octets)));
@@ -167,6 +173,16 @@ fn mux(times: u32, traffic: Traffic) {
                 stream.read_exact(&mut message).await.unwrap();
             }
         }
+    });
+}
+
+fn sniff(times: u32, hello: &[u8], read_bytes: usize) {
+    repeat(times, || {
+        let mut sniffer = Sniffer::new(SniffLimits::new());
+        for read in hello.chunks(read_bytes) {
+            let _ = sniffer.receive(black_box(read));
+        }
+        sniffer
     });
 }
 

@@ -7,14 +7,13 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use adit_benches::hello;
 use adit_tls_modes::{Sniff, SniffLimits, Sniffer};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rustls::server::Acceptor;
 use tls_parser::{
     SNIType, TlsExtension, TlsMessage, TlsMessageHandshake, parse_tls_extensions, parse_tls_plaintext,
 };
-
-const HOST: &[u8] = b"app-7.tunnel.example";
 
 fn whole(criterion: &mut Criterion) {
     for (what, hello) in hellos() {
@@ -61,7 +60,7 @@ fn ratios(_: &mut Criterion) {
             parser.as_secs_f64() / ours.as_secs_f64(),
         );
     }
-    let (small, large) = (padded(4_000), padded(32_000));
+    let (small, large) = (hello::padded(4_000), hello::padded(32_000));
     let growth = time(|| sniff(&large, 1)).as_secs_f64() / time(|| sniff(&small, 1)).as_secs_f64();
     println!("dripped, 8 times the bytes take {growth:.1} times as long");
 }
@@ -122,54 +121,7 @@ fn time<T>(mut work: impl FnMut() -> T) -> Duration {
 }
 
 fn hellos() -> [(&'static str, Vec<u8>); 2] {
-    let classic = hello(&[(0x1d, 32), (0x17, 65)], 512);
-    let post_quantum = hello(&[(0x8a8a, 1), (0x11ec, 1_216), (0x1d, 32)], 1_800);
-    [("classic", classic), ("post-quantum", post_quantum)]
-}
-
-fn padded(bytes: usize) -> Vec<u8> {
-    hello(&[(0x1d, 32)], bytes)
-}
-
-/// A hello as browsers send it, padded to `bytes` of stream.
-fn hello(key_shares: &[(u16, usize)], bytes: usize) -> Vec<u8> {
-    let shares: Vec<u8> = key_shares
-        .iter()
-        .flat_map(|(group, length)| [&group.to_be_bytes()[..], &vector16(&vec![7; *length])].concat())
-        .collect();
-    let mut extensions = [
-        (0x2a2a, vec![]),
-        (0, vector16(&[&[0][..], &vector16(HOST)].concat())),
-        (23, vec![]),
-        (0xff01, vec![0]),
-        (10, vec![0, 8, 0x8a, 0x8a, 0x11, 0xec, 0, 0x1d, 0, 0x17]),
-        (11, vec![1, 0]),
-        (35, vec![]),
-        (16, vector16(b"\x02h2\x08http/1.1")),
-        (5, vec![1, 0, 0, 0, 0]),
-        (13, vector16(&[4, 3, 8, 4, 4, 1, 5, 3, 8, 5, 5, 1, 8, 6, 6, 1])),
-        (18, vec![]),
-        (51, vector16(&shares)),
-        (45, vec![1, 1]),
-        (43, vec![6, 0xda, 0xda, 3, 4, 3, 3]),
-        (27, vec![2, 0, 2]),
-    ]
-    .map(|(kind, content): (u16, Vec<u8>)| [&kind.to_be_bytes()[..], &vector16(&content)].concat())
-    .concat();
-    let body = |extensions: &[u8]| {
-        let ciphers = [0x13, 0x01, 0x13, 0x02, 0x13, 0x03, 0xc0, 0x2b, 0xc0, 0x2f, 0xc0, 0x2c, 0xc0, 0x30];
-        [&[3, 3][..], &[9; 32], &[32], &[8; 32], &vector16(&ciphers), &[1, 0], &vector16(extensions)].concat()
-    };
-    let padding = bytes.saturating_sub(body(&extensions).len() + 9 + 4);
-    extensions.extend([&[0, 21][..], &vector16(&vec![0; padding])].concat());
-    let body = body(&extensions);
-    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
-    let message = [&[1][..], &length[1..], &body].concat();
-    message.chunks(16_384).flat_map(|part| [&[22, 3, 1][..], &vector16(part)].concat()).collect()
-}
-
-fn vector16(content: &[u8]) -> Vec<u8> {
-    [&u16::try_from(content.len()).unwrap().to_be_bytes()[..], content].concat()
+    [("classic", hello::classic()), ("post-quantum", hello::post_quantum())]
 }
 
 criterion_group! {
