@@ -4,11 +4,13 @@
     reason = "the enums of the libraries are open, and these programs say nothing about most of their variants"
 )]
 
+pub mod acme;
 pub mod agent;
 pub mod conformance;
 pub mod gateway;
 pub mod logs;
 pub mod quickstart;
+pub mod test_authority;
 
 mod files;
 mod io;

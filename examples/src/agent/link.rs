@@ -1,6 +1,7 @@
 //! One session with the gateway, from the dial to its end.
 
 use super::config::{Config, Link};
+use super::domain::Domain;
 use super::report::Event;
 use super::serve::Server;
 use super::tunnel;
@@ -120,7 +121,13 @@ impl Keys {
 }
 
 /// Connects, registers, and serves visitors until the session ends or drains.
-pub(super) async fn run(config: &Config, keys: &mut Keys, stop: &CancellationToken, report: &Report) -> End {
+pub(super) async fn run(
+    config: &Config,
+    domain: Option<&Arc<Domain>>,
+    keys: &mut Keys,
+    stop: &CancellationToken,
+    report: &Report,
+) -> End {
     report(Event::Connecting { gateway: config.link.gateway.clone() });
     let lost = |error: BoxError| failed(&*error, CloseCode::NONE);
     let (io, binding) = match connect(&config.link).await {
@@ -131,7 +138,7 @@ pub(super) async fn run(config: &Config, keys: &mut Keys, stop: &CancellationTok
     // The driver ends with the session.
     tokio::spawn(driver);
     let (shift, renewal) = tokio::select! {
-        begun = begin(config, keys, binding, session.clone(), incoming, report) => match begun {
+        begun = begin(config, domain, keys, binding, session.clone(), incoming, report) => match begun {
             Ok(begun) => begun,
             Err(end) => return close(&session, end),
         },
@@ -208,6 +215,7 @@ pub(crate) fn exporter(io: &TlsStream<TcpStream>) -> Result<[u8; 32], BoxError> 
 /// From the hello until the tunnel is public.
 async fn begin(
     config: &Config,
+    domain: Option<&Arc<Domain>>,
     keys: &mut Keys,
     binding: ChannelBinding,
     session: Session,
@@ -233,6 +241,7 @@ async fn begin(
         Flows::of(session.clone()),
         &registered,
         vault.clone(),
+        domain.cloned(),
     );
     Ok((Shift { session, incoming, control, server }, Renewal::new(vault, registered)))
 }

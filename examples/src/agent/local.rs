@@ -1,5 +1,6 @@
 //! What the local service is told beside what visitors send.
 
+use super::domain::OwnDomain;
 use adit_tls_modes::{ProxyHeader, ProxyVersion};
 use adit_wire_proto::StreamHead;
 use clap::{Args, ValueEnum};
@@ -16,6 +17,9 @@ pub struct Local {
     /// datagrams as they are, and has to end QUIC itself, with the certificate and key in the agent's state.
     #[arg(long, global = true)]
     pub quic: Option<SocketAddr>,
+    /// A domain of the owner's, beside the tunnel's own host.
+    #[command(flatten)]
+    pub domain: OwnDomain,
 }
 
 /// A version of the PROXY protocol.

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod config;
+mod domain;
 mod link;
 mod local;
 mod report;
@@ -12,6 +13,7 @@ mod tunnel;
 mod vault;
 
 pub use config::{Config, Link, Tunnel, Upstream};
+pub use domain::OwnDomain;
 pub use link::Secret;
 pub(crate) use link::{dial, exporter};
 pub use local::{Local, ProxyProtocol};
@@ -22,9 +24,11 @@ pub use vault::certificate_path;
 use crate::random;
 use adit_errors::Repeat;
 use backoff::Backoff;
+use domain::Domain;
 use link::{End, Keys};
 use report::Style;
 use std::sync::Arc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Runs the agent until `stop` is cancelled or the gateway says what won't change by trying again.
@@ -37,10 +41,25 @@ pub async fn run(
     report: impl Fn(Event) + Send + Sync + 'static,
 ) -> bool {
     let report: link::Report = Arc::new(share::when_serving(&config, report));
+    let domain = match Domain::of(&config.local.domain, &config.link.state) {
+        Ok(domain) => domain,
+        Err(error) => {
+            report(Event::stopped("invalid_domain", error.to_string(), "give a domain as vault.example"));
+            return false;
+        }
+    };
+    // Ends with us.
+    let mut keeping = JoinSet::new();
+    if let Some(domain) = &domain {
+        let report = Arc::clone(&report);
+        keeping.spawn(Arc::clone(domain).keep(move |name| {
+            report(Event::CertificateIssued { names: vec![name.to_string()] });
+        }));
+    }
     let mut backoff = Backoff::default();
     let mut keys = Keys::new(secret, &config.link);
     loop {
-        let end = link::run(&config, &mut keys, &stop, &report).await;
+        let end = link::run(&config, domain.as_ref(), &mut keys, &stop, &report).await;
         let wait = match end {
             End::Asked => return true,
             End::Drained => {

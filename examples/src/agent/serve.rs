@@ -2,10 +2,12 @@
 //! one who does.
 
 use super::config::Upstream;
+use super::domain::{Domain, Met};
 use super::local::Local;
 use super::vault::Vault;
 use crate::udp::{Flow, Flows};
 use adit_mux::{IncomingStream, RelayOptions, Stream, relay};
+use adit_tls_modes::{SniffLimits, sniff};
 use adit_wire_proto::control::{Generation, Registered, RegistrationId};
 use adit_wire_proto::datagram::Datagram;
 use adit_wire_proto::{CloseCode, Protocol, StreamHead};
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long the local service may take to accept a connection, unless the stream's head says less.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -33,6 +35,7 @@ pub(super) struct Server {
     local: Local,
     flows: Flows,
     vault: Option<Arc<Vault>>,
+    domain: Option<Arc<Domain>>,
 }
 
 impl Server {
@@ -43,9 +46,18 @@ impl Server {
         flows: Flows,
         registered: &Registered,
         vault: Option<Arc<Vault>>,
+        domain: Option<Arc<Domain>>,
     ) -> Self {
         let (registration, generation) = (registered.registration, registered.generation);
-        Self { upstream: Arc::new(upstream), registration, generation, local: local.clone(), flows, vault }
+        Self {
+            upstream: Arc::new(upstream),
+            registration,
+            generation,
+            local: local.clone(),
+            flows,
+            vault,
+            domain,
+        }
     }
 
     /// Serves one visitor, to the end.
@@ -74,7 +86,7 @@ impl Server {
                 let report = relay(stream.accept(), socket, options).await;
                 tracing::debug!(?report, "a visit ended");
             }
-            Some(vault) => match end_tls(vault, stream.accept(), socket).await {
+            Some(vault) => match end_tls(vault, self.domain.as_deref(), stream.accept(), socket).await {
                 Ok(bytes) => tracing::debug!(?bytes, "a visit ended"),
                 Err(error) => tracing::debug!(%error, "a visit failed"),
             },
@@ -119,8 +131,29 @@ impl Server {
 }
 
 /// Ends the visitor's TLS here, and forwards what was in it. Returns how many octets went each way.
-async fn end_tls(vault: &Vault, stream: Stream, mut socket: TcpStream) -> io::Result<(u64, u64)> {
-    let mut visitor = timeout(HANDSHAKE_DEADLINE, vault.accept(stream)).await??;
+async fn end_tls(
+    vault: &Vault,
+    domain: Option<&Domain>,
+    stream: Stream,
+    mut socket: TcpStream,
+) -> io::Result<(u64, u64)> {
+    let Some(domain) = domain else {
+        let mut visitor = timeout(HANDSHAKE_DEADLINE, vault.acceptor().accept(stream)).await??;
+        return tokio::io::copy_bidirectional(&mut visitor, &mut socket).await;
+    };
+    let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+    let (hello, stream) = sniff(stream, SniffLimits::default(), deadline)
+        .await
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let accepted = match domain.meet(&hello) {
+        Met::Tunnel => vault.acceptor().accept(stream),
+        Met::Domain(acceptor) => acceptor.accept(stream),
+        Met::Challenge(acceptor) => {
+            timeout_at(deadline, acceptor.accept(stream)).await??.shutdown().await?;
+            return Ok((0, 0));
+        }
+    };
+    let mut visitor = timeout_at(deadline, accepted).await??;
     tokio::io::copy_bidirectional(&mut visitor, &mut socket).await
 }
 

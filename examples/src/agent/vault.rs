@@ -13,10 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 /// What visitors may speak inside TLS; the local service gets HTTP/1.1 in clear text.
-const ALPN: [&[u8]; 1] = [b"http/1.1"];
+pub(super) const ALPN: [&[u8]; 1] = [b"http/1.1"];
 
 /// After a renewal that failed.
 const RETRY: Duration = Duration::from_secs(60);
@@ -52,9 +51,9 @@ impl Vault {
         Ok(Self { store, tunnel, key, live, acceptor })
     }
 
-    /// Ends a visitor's TLS.
-    pub(super) async fn accept(&self, stream: Stream) -> std::io::Result<TlsStream<Stream>> {
-        self.acceptor.accept(stream).await
+    /// Ends visitors' TLS.
+    pub(super) const fn acceptor(&self) -> &TlsAcceptor {
+        &self.acceptor
     }
 
     /// Has the same key certified anew; connections made keep the certificate that they saw.

@@ -1,8 +1,10 @@
 //! The gateway's settings: defaults, then a TOML file, then flags.
 
 use super::WakeHook;
+use crate::acme::Authority;
+use adit_naming::{CustomDomain, TunnelName};
 use adit_router::{Cents, WakeLimits};
-use adit_tls_modes::SourceNetwork;
+use adit_tls_modes::{ChallengeKind, SourceNetwork};
 use clap::Parser;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -77,6 +79,34 @@ pub struct Flags {
     /// After how many seconds without a visit a tunnel is shown as idle. [default: 300]
     #[arg(long)]
     pub idle_seconds: Option<u64>,
+    /// A domain of a tenant's own, and the name of the tunnel that it leads to: `vault.example=my-vault`. May be given
+    /// several times.
+    #[arg(long, value_name = "DOMAIN=NAME")]
+    #[serde(default)]
+    pub custom_domain: Vec<String>,
+    /// For how long the development authority certifies agents' keys, in seconds. [default: 7776000, 90 days]
+    #[arg(long)]
+    pub certificate_seconds: Option<u64>,
+    /// The directory of a certificate authority with ACME, such as
+    /// `https://acme-v02.api.letsencrypt.org/directory`: it certifies the hosts of tunnels and the keys of agents in
+    /// place of the development authority.
+    #[arg(long)]
+    pub acme_directory: Option<String>,
+    /// Where that authority may write to, such as `mailto:ops@gateway.example`.
+    #[arg(long)]
+    pub acme_contact: Option<String>,
+    /// The roots by which its own HTTPS is trusted, as PEM. [default: those of the system]
+    #[arg(long)]
+    pub acme_roots: Option<PathBuf>,
+    /// How names are proven: `http-01` on the HTTP port, which the world must see as 80, or `tls-alpn-01` on the HTTPS
+    /// port, which it must see as 443. [default: http-01]
+    #[arg(long, value_parser = challenge)]
+    #[serde(default, deserialize_with = "challenge_from_text")]
+    pub acme_challenge: Option<ChallengeKind>,
+    /// You have read that authority's terms of service and agree.
+    #[arg(long)]
+    #[serde(default)]
+    pub acme_agree_to_terms: bool,
     /// Logs as JSON.
     #[arg(long)]
     #[serde(default)]
@@ -115,6 +145,12 @@ pub struct Config {
     pub answer_deadline: Duration,
     /// How long running streams may go on after the gateway was asked to stop.
     pub drain: Duration,
+    /// Domains of tenants' own, with the tunnel that each leads to.
+    pub custom_domains: Vec<(CustomDomain, TunnelName)>,
+    /// For how long the development authority certifies agents' keys.
+    pub certificate_lifetime: Duration,
+    /// Who certifies in place of the development authority, if anybody, and how names are proven.
+    pub acme: Option<(Authority, ChallengeKind)>,
     /// Whether agents come by plain TCP, which only tests on the loopback interface want.
     pub plain_agents: bool,
     /// What registering a tunnel costs.
@@ -145,6 +181,9 @@ impl Default for Config {
             state: PathBuf::from("adit-state"),
             answer_deadline: Duration::from_secs(10),
             drain: Duration::from_secs(30),
+            custom_domains: Vec::new(),
+            certificate_lifetime: Duration::from_secs(90 * 86_400),
+            acme: None,
             plain_agents: false,
             tunnel_price: Cents::ZERO,
             wake: None,
@@ -186,6 +225,21 @@ impl Flags {
             None => Self::default(),
         };
         let default = Config::default();
+        let mut custom_domains = Vec::new();
+        for text in self.custom_domain.iter().chain(&file.custom_domain) {
+            custom_domains.push(custom_domain(text)?);
+        }
+        let acme = self.acme_directory.or(file.acme_directory).map(|directory| {
+            let authority = Authority {
+                directory,
+                contact: self.acme_contact.or(file.acme_contact),
+                roots: self.acme_roots.or(file.acme_roots),
+                agrees_to_terms: self.acme_agree_to_terms || file.acme_agree_to_terms,
+            };
+            let challenge = self.acme_challenge.or(file.acme_challenge).unwrap_or(ChallengeKind::Http01);
+            (authority, challenge)
+        });
+        let lifetime = self.certificate_seconds.or(file.certificate_seconds);
         Ok(Config {
             zone: self.zone.or(file.zone).unwrap_or(default.zone),
             agents: self.agents.or(file.agents).unwrap_or(default.agents),
@@ -201,6 +255,9 @@ impl Flags {
             state: self.state.or(file.state).unwrap_or(default.state),
             answer_deadline: default.answer_deadline,
             drain: self.drain_seconds.or(file.drain_seconds).map_or(default.drain, Duration::from_secs),
+            custom_domains,
+            certificate_lifetime: lifetime.map_or(default.certificate_lifetime, Duration::from_secs),
+            acme,
             plain_agents: self.plain_agents || file.plain_agents,
             tunnel_price: self.tunnel_cents.or(file.tunnel_cents).map_or(default.tunnel_price, Cents::new),
             wake: self.wake_command.or(file.wake_command).map(WakeHook::command),
@@ -257,6 +314,29 @@ fn names_and_files_from_text<'de, D: serde::Deserializer<'de>>(
     pairs.transpose().map_err(serde::de::Error::custom)
 }
 
+/// `domain=name`.
+fn custom_domain(text: &str) -> Result<(CustomDomain, TunnelName), String> {
+    let (domain, name) =
+        text.split_once('=').ok_or_else(|| format!("`{text}` is not like vault.example=my-vault"))?;
+    let domain = CustomDomain::parse(domain).map_err(|error| format!("`{domain}`: {error}"))?;
+    let name = TunnelName::parse(name).map_err(|error| format!("`{name}`: {error}"))?;
+    Ok((domain, name))
+}
+
+fn challenge(text: &str) -> Result<ChallengeKind, String> {
+    [ChallengeKind::Http01, ChallengeKind::TlsAlpn01]
+        .into_iter()
+        .find(|kind| kind.to_string() == text)
+        .ok_or_else(|| format!("`{text}` is neither http-01 nor tls-alpn-01"))
+}
+
+fn challenge_from_text<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ChallengeKind>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| challenge(&text).map_err(serde::de::Error::custom)).transpose()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,6 +361,17 @@ mod tests {
         assert_eq!(file.client_ca.unwrap(), [("my-app".to_owned(), PathBuf::from("clients.pem"))]);
         assert!(toml::from_str::<Flags>("proxy-from = [\"10.0.0.1/8\"]").is_err());
         assert!(toml::from_str::<Flags>("client-ca = [\"my-app\"]").is_err());
+    }
+
+    #[test]
+    fn a_custom_domain_leads_to_a_name_and_a_challenge_has_one() {
+        let (domain, name) = custom_domain("vault.example=my-vault").unwrap();
+        assert_eq!((domain.as_str(), name.as_str()), ("vault.example", "my-vault"));
+        for wrong in ["vault.example", "=my-vault", "localhost=my-vault", "vault.example=-"] {
+            assert!(custom_domain(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(challenge("tls-alpn-01"), Ok(ChallengeKind::TlsAlpn01));
+        assert!(challenge("dns-01").is_err());
     }
 
     #[test]

@@ -15,12 +15,14 @@ use adit_tls_modes::{
 };
 use adit_wire_proto::{Protocol, TlsFacts};
 use bytes::Bytes;
+use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// How long a visitor may take, from being accepted, until the ClientHello is whole, and again until TLS is set up.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
@@ -61,6 +63,9 @@ fn flat(io: Sniffed<Sniffed<TcpStream>>) -> Sniffed<TcpStream> {
 }
 
 async fn dispatch(hub: Arc<Hub>, hello: &ClientHello, visitor: Arrival) -> Result<(), BoxError> {
+    if let Some(config) = hub.board.tls_config(SystemTime::now(), hello) {
+        return answer_challenge(config, visitor).await;
+    }
     match choose_mode(hello, &ModePolicy::new(), |name| standing(&hub, name)) {
         Mode::Passthrough { name, .. } => pass_through(&hub, name, hello, visitor).await,
         Mode::Edge { name, .. } => end_at_the_edge(hub, name, visitor).await,
@@ -71,20 +76,32 @@ async fn dispatch(hub: Arc<Hub>, hello: &ClientHello, visitor: Arrival) -> Resul
     }
 }
 
+/// Shows an authority the certificate that it looks for, and closes (RFC 8737 §3).
+async fn answer_challenge(config: Arc<ServerConfig>, visitor: Arrival) -> Result<(), BoxError> {
+    let accepted = TlsAcceptor::from(config).accept(visitor.io);
+    let mut tls = timeout(HANDSHAKE_DEADLINE, accepted).await??;
+    tls.shutdown().await?;
+    Ok(())
+}
+
 /// What the routes say about a name: a passthrough tunnel is never ended at the edge, whatever happens to it.
 pub(super) fn standing(hub: &Hub, name: &ServerName) -> NameStanding {
     let Ok(host) = Host::parse(name.as_str().as_bytes(), HostSource::Sni) else {
         return NameStanding::Unknown;
     };
     let tunnel = hub.find(&host);
-    match (hub.zones.classify(&host), tunnel) {
+    let destination = hub.zones.classify(&host);
+    match (&destination, tunnel) {
         (_, Some(tunnel)) if tunnel.facts().protocol == Protocol::HTTPS => {
             if tunnel.facts().record.visitor_refusal(SystemTime::now()).is_some() {
                 NameStanding::PassthroughClosed
             } else if tunnel.agents().is_empty() {
                 NameStanding::AgentOffline
             } else {
-                NameStanding::Passthrough(Domain::Zone)
+                NameStanding::Passthrough(match destination {
+                    Destination::Custom { .. } => Domain::Custom,
+                    _ => Domain::Zone,
+                })
             }
         }
         (_, Some(_)) | (Destination::TunnelByName { .. }, None) => NameStanding::Edge,

@@ -3,6 +3,7 @@
 use super::arrival::Proxies;
 use super::life::Life;
 use super::receivers::Receivers;
+use super::revocations::Revocations;
 use super::{WEBHOOKS, moment};
 use crate::udp::Flows;
 use adit_errors::{Code, Refusal};
@@ -11,7 +12,7 @@ use adit_naming::{Host, TunnelName, Zone, Zones};
 use adit_router::{
     Decision, Dispatch, InFlight, Policy, Presence, Record, RouteKey, RouteTable, Tunnel, Visit,
 };
-use adit_tls_modes::{Edge, SniffRoom};
+use adit_tls_modes::{ChallengeBoard, Edge, ServerName, SniffRoom};
 use adit_wire_proto::control::{Generation, Notice, RegistrationId};
 use adit_wire_proto::{Protocol, StreamHead, StreamHeadBuilder};
 use std::net::{IpAddr, SocketAddr};
@@ -80,6 +81,12 @@ pub(super) struct Hub {
     pub(super) routes: RouteTable<Link, Facts>,
     /// Ends TLS for the zone.
     pub(super) edge: Edge,
+    /// Answers for certificate authorities that look at our ports.
+    pub(super) board: ChallengeBoard,
+    /// Certificates of agents that were taken back.
+    pub(super) revocations: Revocations,
+    /// Where hosts go that want a public certificate, if there is an authority for that.
+    pub(super) wishes: Option<mpsc::Sender<ServerName>>,
     /// Where visitors come in.
     pub(super) public: Public,
     /// Through whom they come, if not by themselves.
@@ -118,6 +125,15 @@ impl Hub {
     pub(super) fn is_for_webhooks(&self, host: &Host) -> bool {
         let name = host.domain().and_then(|domain| domain.strip_suffix(self.zone.as_str()));
         name.and_then(|name| name.strip_suffix('.')) == Some(WEBHOOKS)
+    }
+
+    /// Has the host of a tunnel, whose TLS is ended here, certified by the public authority, if there is one.
+    pub(super) fn wish_certificate(&self, name: &TunnelName) {
+        let host = self.zone.host_of(name.borrowed());
+        if let (Some(wishes), Ok(host)) = (&self.wishes, host.parse()) {
+            // A wish that finds no room is made again with the next registration.
+            let _ = wishes.try_send(host);
+        }
     }
 
     /// Where visitors reach a tunnel, the best address first.

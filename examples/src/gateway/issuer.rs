@@ -4,8 +4,8 @@ use crate::{BoxError, provider, random};
 use adit_errors::{Code, Refusal};
 use adit_router::TunnelId;
 use adit_tls_modes::{
-    AuthorisedNames, CsrCheck, Issuance, IssuedCertificate, KeyIndex, LocalCa, ServerName, Signer,
-    SigningQuota,
+    AcmeError, AcmeNext, AuthorisedNames, CsrCheck, Issuance, IssuedCertificate, KeyFingerprint, KeyIndex,
+    ServerName, SignError, Signer, SigningQuota,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -23,6 +23,7 @@ const QUOTA_WINDOW: Duration = Duration::from_secs(3600);
 pub(super) struct Issuer {
     signer: Arc<dyn Signer>,
     check: CsrCheck,
+    lifetime: Duration,
     books: Mutex<Books>,
 }
 
@@ -33,12 +34,13 @@ struct Books {
 }
 
 impl Issuer {
-    /// Signs with `authority`; its own key may never be certified for anybody.
-    pub(super) fn new(authority: Arc<LocalCa>) -> Self {
+    /// Signs with `signer`, for `lifetime` if that is its choice; the gateway's own key may never be certified for
+    /// anybody.
+    pub(super) fn new(signer: Arc<dyn Signer>, own_key: KeyFingerprint, lifetime: Duration) -> Self {
         let mut keys = KeyIndex::new(MAX_TUNNELS);
-        keys.deny(authority.key_fingerprint());
+        keys.deny(own_key);
         let books = Books { quota: SigningQuota::new(QUOTA, QUOTA_WINDOW, MAX_TUNNELS), keys };
-        Self { signer: authority, check: CsrCheck::new(provider()), books: Mutex::new(books) }
+        Self { signer, check: CsrCheck::new(provider()), lifetime, books: Mutex::new(books) }
     }
 
     /// Certifies the key in `csr` for exactly `host`, whatever else the request says.
@@ -70,11 +72,28 @@ impl Issuer {
                 .claim(request.key_fingerprint(), &tunnel)
                 .map_err(|error| Refusal::new(Code::CERTIFICATE_REFUSED, error.to_string()))?;
         }
-        let issuance = Issuance::new(SystemTime::now(), random::octets());
+        let issuance = Issuance::new(SystemTime::now(), random::octets())
+            .lifetime(self.lifetime)
+            // Short lives, for trying out renewal, begin about now.
+            .backdate((self.lifetime / 20).min(Duration::from_secs(300)));
         self.signer.sign(&request, issuance).await.map_err(|error| {
             tracing::error!(%error, "the authority signed nothing");
-            Refusal::internal()
+            refusal_of(&error)
         })
+    }
+}
+
+/// What the agent is told when no certificate came back: how long to wait, if the authority said so.
+fn refusal_of(error: &SignError) -> Refusal {
+    let SignError::Failed { source, .. } = error else {
+        return Refusal::internal();
+    };
+    match source.downcast_ref::<AcmeError>().map(AcmeError::next) {
+        Some(AcmeNext::RetryAfter { wait }) => {
+            Refusal::new(Code::CERTIFICATE_QUOTA, "the certificate authority asks to wait")
+                .with_retry_after(wait)
+        }
+        _ => Refusal::internal(),
     }
 }
 

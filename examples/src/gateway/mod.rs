@@ -9,6 +9,7 @@ mod admin;
 mod agents;
 mod api;
 mod arrival;
+mod certifier;
 mod config;
 mod edge;
 mod expect;
@@ -19,11 +20,13 @@ mod issuer;
 mod keyring;
 mod leased;
 mod life;
+mod own;
 mod proxy;
 mod quic;
 mod receivers;
 mod registrar;
 mod reply;
+mod revocations;
 mod state;
 mod tcp;
 mod terms;
@@ -38,19 +41,24 @@ use adit_naming::ownership::OwnerId;
 use adit_naming::{Zone, Zones};
 use adit_router::{Moment, RouteTable};
 use adit_tls_modes::{
-    Issuance, KeyGenerator, LocalCa, PrivateKey, RoomLimits, ServerCertificate, ServerName, SniffRoom,
+    AcmeSigner, CertificateSerial, CertificateStore, ChallengeBoard, Issuance, KeyGenerator, LocalCa,
+    PrivateKey, RevocationReason, RoomLimits, ServerCertificate, ServerName, Signer, SniffRoom,
     TrustedSources,
 };
 use adit_wire_proto::credential::StoredCredential;
 use agents::Gatekeeper;
 use api::Api;
+use certifier::Certifier;
 use edge::Certificates;
 use hub::{Hub, Public};
 use issuer::Issuer;
 use keyring::Keyring;
+use own::REVOCATIONS_PATH;
 use receivers::Receivers;
 use registrar::Registrar;
+use revocations::Revocations;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use state::State;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -59,6 +67,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use tokens::Tokens;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -123,10 +132,14 @@ impl Gateway {
     pub async fn start(config: Config) -> Result<Self, BoxError> {
         let zone = Zone::parse(&config.zone)?;
         let state = State::open(&config.state)?;
-        let authority = Arc::new(state.authority);
         let server_name = format!("gateway.{}", config.zone);
         let listeners = Listeners::bind(&config).await?;
         let addresses = listeners.addresses()?;
+        let revoked = format!("http://{}:{}{REVOCATIONS_PATH}", config.zone, addresses.http.port());
+        let authority = Arc::new(state.authority.revocations_at(&revoked));
+        let board = ChallengeBoard::default();
+        let public_signer = public_signer(&config, &board).await?;
+        let (wishes, wished) = mpsc::channel(certifier::MAX_WISHES);
         let certificates = Arc::new(Certificates::new(
             Arc::clone(&authority),
             &config.zone,
@@ -140,6 +153,13 @@ impl Gateway {
             zone,
             routes: RouteTable::new(),
             edge: certificates.edge()?,
+            board,
+            revocations: Revocations::open(
+                &config.state,
+                Arc::clone(&authority),
+                config.certificate_lifetime,
+            )?,
+            wishes: public_signer.is_some().then_some(wishes),
             public: Public {
                 http_port: addresses.http.port(),
                 https_port: addresses.https.port(),
@@ -152,6 +172,10 @@ impl Gateway {
             draining: CancellationToken::new(),
             visits: TaskTracker::new(),
         });
+        let signer: Arc<dyn Signer> = match &public_signer {
+            Some(signer) => Arc::<AcmeSigner>::clone(signer),
+            None => Arc::<LocalCa>::clone(&authority),
+        };
         let owner = OwnerId::from_u128(u128::from(state.credential.id().nonce()));
         let tokens =
             Arc::new(Tokens::new(Keyring::kept(&config.state, state.credential), config.tunnel_price));
@@ -159,12 +183,17 @@ impl Gateway {
         let keeper = Arc::new(Gatekeeper {
             hub: Arc::clone(&hub),
             registrar: Arc::new(registrar),
-            issuer: Issuer::new(Arc::clone(&authority)),
+            issuer: Issuer::new(signer, authority.key_fingerprint(), config.certificate_lifetime),
             acceptor: acceptor(&config, &authority, &server_name)?,
             tokens: Arc::clone(&tokens),
             failures: Mutex::new(HashMap::new()),
             drain: config.drain,
         });
+        if let Some(signer) = public_signer {
+            let store = CertificateStore::open(config.state.join("edge"))?;
+            let certifier = Certifier { hub: Arc::clone(&hub), signer, store, wishes: wished };
+            tokio::spawn(certifier.run());
+        }
         let api = Api::new(Arc::clone(&keeper.registrar), tokens, receivers, state.admin);
         let admin = listeners.serve(&hub, &keeper, Arc::new(api));
         tokio::spawn(tick(Arc::clone(&hub), Arc::clone(&keeper.registrar)));
@@ -246,6 +275,16 @@ impl Gateway {
     /// What the authority didn't sign; then what was served before stays.
     pub fn renew_certificates(&self) -> Result<(), BoxError> {
         self.certificates.renew(&self.hub.edge)
+    }
+
+    /// Takes a certificate back that the development authority signed for an agent; clients that read the list at
+    /// `http://{zone}/authority.crl` refuse it from then on.
+    ///
+    /// # Errors
+    /// A certificate that can't be read, a full list, a list that can't be written.
+    pub fn revoke(&self, certificate: &CertificateDer<'_>, reason: RevocationReason) -> Result<(), BoxError> {
+        let serial = CertificateSerial::of(certificate).ok_or("the certificate can't be read")?;
+        self.hub.revocations.revoke(serial, reason)
     }
 
     /// Drains: tells agents to reconnect elsewhere, takes no new visitors, and waits for the running visits and for the
@@ -366,6 +405,17 @@ fn acceptor(
         return Err("plain-agents is for tests: let agents connect to 127.0.0.1, or leave TLS on".into());
     }
     Ok(None)
+}
+
+/// Orders by ACME, if the settings name an authority.
+async fn public_signer(config: &Config, board: &ChallengeBoard) -> Result<Option<Arc<AcmeSigner>>, BoxError> {
+    let Some((authority, challenge)) = &config.acme else {
+        return Ok(None);
+    };
+    let (account, transport) = authority.open(&config.state).await?;
+    let board = board.clone();
+    let signer = AcmeSigner::builder(account, transport, board, KeyGenerator::AWS_LC_RS, provider());
+    Ok(Some(Arc::new(signer.challenge(*challenge).build())))
 }
 
 /// Ends TLS for agents: 1.3 only, and only for our own protocol.

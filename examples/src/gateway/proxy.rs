@@ -4,6 +4,7 @@ use super::expect::{Awaited, await_continue};
 use super::hub::{Hub, Work};
 use super::leased::Leased;
 use super::life;
+use super::own;
 use super::reply::{self, Answer, Guarded};
 use super::visit::{self, Admission, Refused, Sent};
 use crate::random;
@@ -76,6 +77,9 @@ pub(super) async fn answer(
             return Ok(response);
         }
     };
+    if let Some(response) = own::answer(&hub, &visitor, &admitted.host, &request) {
+        return Ok(response);
+    }
     match forward(&hub, &visitor, &admitted, request, &id).await {
         Ok(response) => Ok(response),
         Err(refused) => {

@@ -12,7 +12,7 @@ use crate::udp::Flows;
 use adit_errors::{Code, Refusal};
 use adit_mux::Session;
 use adit_naming::ownership::{Claim, MemoryStore, OwnerId, OwnershipRules, Registry};
-use adit_naming::{NameRules, NameStyle, Timestamp, TunnelName};
+use adit_naming::{CustomDomain, NameRules, NameStyle, Timestamp, TunnelName};
 use adit_router::{
     Attached, Command, Connection, Join, NewRecord, OwnedRouteKey, Policy, PortLease, PortPool, Record,
     RouteKey, State, Transport, TunnelId, VisitorToken,
@@ -345,7 +345,9 @@ impl Registrar {
         };
         let (id, protocol, state) = (tunnel.record.id(), tunnel.protocol, tunnel.record.state());
         let attached = self.hub.routes.update(|update| {
-            update.publish(id, tunnel.keys(), tunnel.facts()).map_err(|_| Refusal::internal())?;
+            update
+                .publish(id, tunnel.keys(&self.config.custom_domains), tunnel.facts())
+                .map_err(|_| Refusal::internal())?;
             update.attach(id, Join::Replace, link).map_err(|_| Refusal::internal())
         })?;
         for _ in &attached.replaced {
@@ -363,6 +365,9 @@ impl Registrar {
         registered.status = status(state);
         registered.visitor_token =
             token.and_then(|token| control::VisitorToken::new(token.reveal().to_owned()));
+        if protocol == Protocol::HTTP {
+            self.hub.wish_certificate(&name);
+        }
         if protocol == Protocol::HTTPS {
             // Also after a reconnect: the agent may have lost what it was given.
             registered.certificate.awaited = true;
@@ -380,7 +385,8 @@ impl Registrar {
         let mut books = self.books();
         let tunnel = books.tunnels.get_mut(&grant.name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
         change(&mut tunnel.record)?;
-        let published = self.hub.routes.publish(grant.tunnel, tunnel.keys(), tunnel.facts());
+        let published =
+            self.hub.routes.publish(grant.tunnel, tunnel.keys(&self.config.custom_domains), tunnel.facts());
         published.map_err(|_| Refusal::internal())?;
         Ok(status(tunnel.record.state()))
     }
@@ -424,11 +430,16 @@ impl Tunnel {
     }
 
     /// The ways by which visitors reach it.
-    fn keys(&self) -> Vec<OwnedRouteKey> {
+    fn keys(&self, domains: &[(CustomDomain, TunnelName)]) -> Vec<OwnedRouteKey> {
         match (self.protocol, &self.port) {
             (Protocol::TCP, Some(port)) => vec![RouteKey::tcp_port(port.lease.port()).into_owned()],
             (Protocol::TCP, None) => Vec::new(),
-            _ => vec![RouteKey::name(self.record.name().borrowed()).into_owned()],
+            _ => {
+                let own = domains.iter().filter(|(_, name)| name == self.record.name());
+                let domains = own.map(|(domain, _)| RouteKey::domain(domain.borrowed()).into_owned());
+                let name = RouteKey::name(self.record.name().borrowed()).into_owned();
+                std::iter::once(name).chain(domains).collect()
+            }
         }
     }
 

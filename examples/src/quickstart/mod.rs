@@ -1,5 +1,6 @@
 //! An upstream, a gateway and agents on the loopback interface, and a visitor who tries everything.
 
+mod acme;
 mod clients;
 mod owner;
 mod pattern;
@@ -41,6 +42,10 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("mutual TLS, asked for by name", tls_rows::mutual_tls(&world)).await;
     table.row("QUIC passed through to the agent's key", tls_rows::quic_passthrough(&world)).await;
     table.row("PROXY header in and out", tls_rows::proxy_protocol(&world)).await;
+    table.row("edge host certified by ACME, http-01", acme::edge_by_http_01(world.folder())).await;
+    table.row("agent's request by ACME, tls-alpn-01", acme::request_by_tls_alpn_01(world.folder())).await;
+    table.row("owner's domain, ACME at the agent itself", acme::own_domain(world.folder())).await;
+    table.row("agent's certificate renewed as it serves", acme::renewal(world.folder())).await;
     table.row("WebSocket echo", rows::websocket(&world)).await;
     table.row("server-sent events, one by one", rows::server_sent_events(&world)).await;
     table.row("TCP echo with half-close", rows::tcp_echo(&world)).await;

@@ -240,7 +240,10 @@ impl Registrar {
 
     fn publish(&self, tunnel: &Tunnel) -> Result<(), Refusal> {
         let id = tunnel.record.id();
-        self.hub.routes.publish(id, tunnel.keys(), tunnel.facts()).map_err(|_| Refusal::internal())
+        self.hub
+            .routes
+            .publish(id, tunnel.keys(&self.config.custom_domains), tunnel.facts())
+            .map_err(|_| Refusal::internal())
     }
 
     fn tell_agents(&self, tunnel: &Tunnel) {
