@@ -6,8 +6,8 @@
 use std::hint::black_box;
 
 use adit_naming::{
-    Host, HostSource, TunnelNameRef, Zone, Zones,
-    keys::{KeyRing, RingKey, TunnelId},
+    Host, HostSource, TunnelId, TunnelNameRef, Zone, Zones,
+    keys::{KeyRing, RingKey},
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 

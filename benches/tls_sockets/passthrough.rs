@@ -76,8 +76,10 @@ pub(crate) fn count_allocations() {
 
 fn race(what: &str, unit: &str, contestants: &[(&str, SocketAddr)], measure: impl Fn(SocketAddr) -> f64) {
     let mut runs: Vec<_> = contestants.iter().map(|(name, address)| (*name, || measure(*address))).collect();
-    let mut contestants: Vec<(&str, &mut dyn FnMut() -> f64)> =
-        runs.iter_mut().map(|(name, run)| (*name, run as &mut dyn FnMut() -> f64)).collect();
+    let mut contestants: Vec<(&str, &mut dyn FnMut() -> f64)> = Vec::new();
+    for (name, run) in &mut runs {
+        contestants.push((*name, run));
+    }
     compare(what, unit, &mut contestants);
 }
 
