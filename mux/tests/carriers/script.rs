@@ -9,6 +9,7 @@ use adit_wire_proto::CloseCode;
 use std::fmt::Write as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+#[cfg(any(feature = "websocket", feature = "h2", all(feature = "quic", feature = "ring")))]
 const STEPS: usize = 10_000;
 const MOST_OPEN: usize = 12;
 
