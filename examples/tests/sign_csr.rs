@@ -25,7 +25,7 @@ const HOST: &str = "vault.adit.example";
 #[tokio::test]
 async fn c36_a_retry_gets_the_same_certificate_and_another_request_under_its_key_gets_none() {
     let desk = Desk::new();
-    let environment: (fn() -> Duration, fn() -> u128) = (clock, dice);
+    let environment: (Clock, Dice) = (clock, dice);
     let answers = IdempotencyLayer::new(Arc::new(MemoryStore::new(Limits::new())), environment);
     let first = ask(&answers, &desk, "retry-1", &csr()).await;
     assert_eq!((first.status, first.is_replay), (StatusCode::CREATED, false));
@@ -48,7 +48,9 @@ async fn c36_a_retry_gets_the_same_certificate_and_another_request_under_its_key
     assert_eq!(desk.signed(), 2);
 }
 
-type Answers = IdempotencyLayer<MemoryStore, (fn() -> Duration, fn() -> u128)>;
+type Clock = fn() -> Duration;
+type Dice = fn() -> u128;
+type Answers = IdempotencyLayer<MemoryStore, (Clock, Dice)>;
 
 struct Answered {
     request: String,
