@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::code::{SpellingError, check_spelling, is_spelled_well};
+use crate::spelling::{SpellingError, check_spelling, is_spelled_well};
 
 /// What whoever receives a refusal should do next; an open value, so that an action unknown here survives.
 ///

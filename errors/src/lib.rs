@@ -1,11 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod spelling;
+pub use spelling::SpellingError;
+
 mod action;
 pub use action::{ActionEntry, NextAction};
 
 mod code;
-pub use code::{Code, SpellingError};
+pub use code::Code;
 
 mod source;
 pub use source::{Effect, Fixer, Repeat, Source};
