@@ -1,10 +1,10 @@
 //! What an agent may ask for once it is let in: a tunnel, and changes to it.
 
 mod owner;
+mod tunnel;
 
-use super::hub::{Facts, Hub, Link};
-use super::life::Life;
-use super::terms::{Built, PolicyDocument};
+use super::hub::{Hub, Link};
+use super::terms::PolicyDocument;
 use super::tokens::Tokens;
 use super::{Config, take_visits, tcp};
 use crate::random;
@@ -12,11 +12,8 @@ use crate::udp::Flows;
 use adit_errors::{Code, Refusal};
 use adit_mux::Session;
 use adit_naming::ownership::{Claim, MemoryStore, OwnerId, OwnershipRules, Registry};
-use adit_naming::{CustomDomain, NameRules, NameStyle, Timestamp, TunnelName};
-use adit_router::{
-    Attached, Command, Connection, Join, NewRecord, OwnedRouteKey, Policy, PortLease, PortPool, Record,
-    RouteKey, State, Transport, TunnelId, VisitorToken,
-};
+use adit_naming::{NameRules, NameStyle, Timestamp, TunnelName};
+use adit_router::{Attached, Command, Join, Policy, PortLease, PortPool, Record, State, Transport, TunnelId};
 use adit_wire_proto::Protocol;
 use adit_wire_proto::control::{
     self, Generation, Notice, Register, Registered, RegistrationId, TlsMode, TunnelStatus,
@@ -28,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tunnel::{PublicPort, Tunnel};
 
 /// How many ports are tried for a tunnel that takes any, before it is told that there is none.
 const MAX_PORT_ATTEMPTS: u32 = 32;
@@ -51,29 +48,6 @@ struct Books {
     /// Tunnels by name: as many as there are owned names, and one credential owns them all here.
     tunnels: HashMap<TunnelName, Tunnel>,
     next_registration: RegistrationId,
-}
-
-/// A tunnel, whether or not an agent is connected for it.
-struct Tunnel {
-    record: Record,
-    protocol: Protocol,
-    port: Option<PublicPort>,
-    connection: Connection,
-    document: PolicyDocument,
-    policy: Arc<Policy>,
-    life: Arc<Life>,
-}
-
-/// A public port, and the task that takes visitors on it.
-struct PublicPort {
-    lease: PortLease,
-    visitors: AbortHandle,
-}
-
-impl Drop for PublicPort {
-    fn drop(&mut self) {
-        self.visitors.abort();
-    }
 }
 
 /// One granted registration, as its session remembers it.
@@ -394,62 +368,6 @@ impl Registrar {
     fn books(&self) -> MutexGuard<'_, Books> {
         // Nothing between lock and unlock can panic half-way through a change.
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Registrar {
-    fn new_tunnel(&self, name: &TunnelName, protocol: Protocol, ttl: Option<Duration>) -> Tunnel {
-        let mut new = NewRecord::new(TunnelId::from_u128(random::wide()), name.clone());
-        if protocol == Protocol::HTTPS {
-            new = new.tls_mode(adit_router::TlsMode::Passthrough);
-        }
-        if let Some(ttl) = ttl {
-            new = new.time_to_live(ttl);
-        }
-        let (record, _created) = Record::create(new, SystemTime::now());
-        let Config { wake, wake_limits, idle_after, .. } = &self.config;
-        Tunnel {
-            record,
-            protocol,
-            port: None,
-            connection: Connection::new(),
-            document: PolicyDocument::default(),
-            policy: Arc::new(Policy::new()),
-            life: Arc::new(Life::new(name.as_str(), wake.clone(), *wake_limits, *idle_after)),
-        }
-    }
-}
-
-impl Tunnel {
-    /// Takes another policy, and gives back the token that was made for it.
-    fn set_policy(&mut self, document: PolicyDocument, built: Built) -> Option<VisitorToken> {
-        self.life.set_keep_alive(document.http_keep_alive.unwrap_or(true));
-        self.document = document;
-        self.policy = Arc::new(built.policy);
-        built.token
-    }
-
-    /// The ways by which visitors reach it.
-    fn keys(&self, domains: &[(CustomDomain, TunnelName)]) -> Vec<OwnedRouteKey> {
-        match (self.protocol, &self.port) {
-            (Protocol::TCP, Some(port)) => vec![RouteKey::tcp_port(port.lease.port()).into_owned()],
-            (Protocol::TCP, None) => Vec::new(),
-            _ => {
-                let own = domains.iter().filter(|(_, name)| name == self.record.name());
-                let domains = own.map(|(domain, _)| RouteKey::domain(domain.borrowed()).into_owned());
-                let name = RouteKey::name(self.record.name().borrowed()).into_owned();
-                std::iter::once(name).chain(domains).collect()
-            }
-        }
-    }
-
-    fn facts(&self) -> Facts {
-        Facts {
-            protocol: self.protocol,
-            record: Arc::new(self.record.clone()),
-            policy: Arc::clone(&self.policy),
-            life: Arc::clone(&self.life),
-        }
     }
 }
 

@@ -1,0 +1,96 @@
+//! What the registrar keeps of each tunnel.
+
+use super::super::hub::Facts;
+use super::super::life::Life;
+use super::super::terms::{Built, PolicyDocument};
+use super::{Config, Registrar};
+use crate::random;
+use adit_naming::{CustomDomain, TunnelName};
+use adit_router::{
+    Connection, NewRecord, OwnedRouteKey, Policy, PortLease, Record, RouteKey, TunnelId, VisitorToken,
+};
+use adit_wire_proto::Protocol;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::task::AbortHandle;
+
+/// A tunnel, whether or not an agent is connected for it.
+pub(super) struct Tunnel {
+    pub(super) record: Record,
+    pub(super) protocol: Protocol,
+    pub(super) port: Option<PublicPort>,
+    pub(super) connection: Connection,
+    pub(super) document: PolicyDocument,
+    pub(super) policy: Arc<Policy>,
+    pub(super) life: Arc<Life>,
+}
+
+/// A public port, and the task that takes visitors on it.
+pub(super) struct PublicPort {
+    pub(super) lease: PortLease,
+    pub(super) visitors: AbortHandle,
+}
+
+impl Drop for PublicPort {
+    fn drop(&mut self) {
+        self.visitors.abort();
+    }
+}
+
+impl Registrar {
+    /// A tunnel of this name that nobody serves yet.
+    pub(super) fn new_tunnel(&self, name: &TunnelName, protocol: Protocol, ttl: Option<Duration>) -> Tunnel {
+        let mut new = NewRecord::new(TunnelId::from_u128(random::wide()), name.clone());
+        if protocol == Protocol::HTTPS {
+            new = new.tls_mode(adit_router::TlsMode::Passthrough);
+        }
+        if let Some(ttl) = ttl {
+            new = new.time_to_live(ttl);
+        }
+        let (record, _created) = Record::create(new, SystemTime::now());
+        let Config { wake, wake_limits, idle_after, .. } = &self.config;
+        Tunnel {
+            record,
+            protocol,
+            port: None,
+            connection: Connection::new(),
+            document: PolicyDocument::default(),
+            policy: Arc::new(Policy::new()),
+            life: Arc::new(Life::new(name.as_str(), wake.clone(), *wake_limits, *idle_after)),
+        }
+    }
+}
+
+impl Tunnel {
+    /// Takes another policy, and gives back the token that was made for it.
+    pub(super) fn set_policy(&mut self, document: PolicyDocument, built: Built) -> Option<VisitorToken> {
+        self.life.set_keep_alive(document.http_keep_alive.unwrap_or(true));
+        self.document = document;
+        self.policy = Arc::new(built.policy);
+        built.token
+    }
+
+    /// The ways by which visitors reach it.
+    pub(super) fn keys(&self, domains: &[(CustomDomain, TunnelName)]) -> Vec<OwnedRouteKey> {
+        match (self.protocol, &self.port) {
+            (Protocol::TCP, Some(port)) => vec![RouteKey::tcp_port(port.lease.port()).into_owned()],
+            (Protocol::TCP, None) => Vec::new(),
+            _ => {
+                let own = domains.iter().filter(|(_, name)| name == self.record.name());
+                let domains = own.map(|(domain, _)| RouteKey::domain(domain.borrowed()).into_owned());
+                let name = RouteKey::name(self.record.name().borrowed()).into_owned();
+                std::iter::once(name).chain(domains).collect()
+            }
+        }
+    }
+
+    /// What visits are judged by.
+    pub(super) fn facts(&self) -> Facts {
+        Facts {
+            protocol: self.protocol,
+            record: Arc::new(self.record.clone()),
+            policy: Arc::clone(&self.policy),
+            life: Arc::clone(&self.life),
+        }
+    }
+}
