@@ -62,6 +62,11 @@ impl StoredCredential {
         self.previous = None;
     }
 
+    /// Whether it was ended for good: for the store.
+    pub const fn is_revoked(&self) -> bool {
+        self.revoked
+    }
+
     /// The public part.
     pub const fn id(&self) -> CredentialId {
         self.id
