@@ -18,7 +18,7 @@ pub use lifecycle::{
 mod admission;
 pub use admission::{
     Account, AdmissionError, Budget, BudgetError, Cents, CentsError, Credentials, DelegationError, Grant,
-    KeyId, KeyKind, Reservation, Role,
+    KeyId, KeyKind, Pace, Reservation, Role,
 };
 
 mod idle;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use adit_errors::{Code, Refusal};
 
+use super::month::month_of;
 use super::{Budget, Cents};
 use crate::TunnelId;
 
@@ -42,8 +43,8 @@ impl Grant {
         Self { max_time_to_live: Some(max_time_to_live), ..self }
     }
 
-    /// How many bits a second its tunnels may move together; without a bound unless set. Carried for whoever shapes the
-    /// traffic.
+    /// How many bits a second its tunnels may move together; without a bound unless set. Whoever carries the traffic
+    /// keeps to it by a [`Pace`](crate::Pace).
     #[must_use]
     pub fn bandwidth(self, bits_per_second: u64) -> Self {
         Self { bandwidth: Some(bits_per_second), ..self }
@@ -297,21 +298,6 @@ struct Lease {
     until: Option<SystemTime>,
 }
 
-/// Months since the year 0 in the proleptic Gregorian calendar, UTC. Before 1970 it is 1970.
-fn month_of(now: SystemTime) -> u64 {
-    let days = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400;
-    // Years begin in March, so that the leap day is the last of one. 719,468 days before 1970 began March of the year 0.
-    let days = days.saturating_add(719_468);
-    let (era, day_of_era) = (days / DAYS_OF_ERA, days % DAYS_OF_ERA);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    (era * 400 + year_of_era) * 12 + march_month + 2
-}
-
-/// Days in 400 years, after which the calendar repeats.
-const DAYS_OF_ERA: u64 = 146_097;
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -453,25 +439,6 @@ mod tests {
         assert_eq!(grant.time_to_live(Some(Duration::from_secs(60))), Ok(Some(Duration::from_secs(60))));
         let refused = grant.time_to_live(Some(Duration::from_secs(61))).unwrap_err();
         assert_eq!(Refusal::from(&refused).code(), &Code::TTL_TOO_LONG);
-    }
-
-    #[test]
-    fn months_begin_where_the_calendar_says() {
-        // Seconds of the first moment of a month, checked with `date -u`.
-        for (second, year, month) in [
-            (0, 1970, 1),
-            (2_678_400, 1970, 2),
-            (951_782_400 + 86_400, 2000, 3),
-            (1_709_251_200, 2024, 3),
-            (1_735_689_600, 2025, 1),
-            (4_107_542_400, 2100, 3),
-        ] {
-            let first = NOW + Duration::from_secs(second);
-            assert_eq!(month_of(first), year * 12 + month - 1, "{year}-{month}");
-            if second > 0 {
-                assert_eq!(month_of(first - Duration::from_secs(1)), year * 12 + month - 2, "{year}-{month}");
-            }
-        }
     }
 
     fn open(account: &mut Account, tunnel: TunnelId, cost: u64) -> Result<(), AdmissionError> {

@@ -3,7 +3,11 @@
 mod account;
 mod delegation;
 mod money;
+mod month;
+mod pace;
 
 pub use account::{Account, AdmissionError, BudgetError, Grant, Reservation, Role};
 pub use delegation::{Credentials, DelegationError, KeyId, KeyKind};
 pub use money::{Budget, Cents, CentsError};
+pub(crate) use month::month_of;
+pub use pace::Pace;

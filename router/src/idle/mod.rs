@@ -8,7 +8,7 @@ pub use wake::{Arrival, WakeGate, WakeLimits, WakeOutput};
 
 /// Any moment, the same all the time, for tests.
 #[cfg(test)]
-fn start() -> std::time::Instant {
+pub(crate) fn start() -> std::time::Instant {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     #[expect(clippy::disallowed_methods, reason = "there is no other way to get an Instant")]
     *START.get_or_init(std::time::Instant::now)

@@ -1,6 +1,9 @@
 //! How many bytes a tunnel may move.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use crate::admission::month_of;
 
 /// A budget of bytes, both ways together: `None` is without a limit, 0 lets nobody in.
 ///
@@ -10,19 +13,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct ByteBudget {
     cap: Option<u64>,
     spent: AtomicU64,
+    /// The latest month that [`turn`](Self::turn) was told; 0 before.
+    month: AtomicU64,
 }
 
 impl ByteBudget {
     /// A budget of which nothing is spent.
     #[must_use]
     pub fn new(cap: Option<u64>) -> Self {
-        Self { cap, spent: AtomicU64::new(0) }
+        Self::with_spent(cap, 0)
     }
 
     /// A budget of which `spent` is spent: for a new cap, or after a restart.
     #[must_use]
     pub fn with_spent(cap: Option<u64>, spent: u64) -> Self {
-        Self { cap, spent: AtomicU64::new(spent) }
+        Self { cap, spent: AtomicU64::new(spent), month: AtomicU64::new(0) }
     }
 
     /// Charges bytes that were moved. The sum saturates.
@@ -38,7 +43,20 @@ impl ByteBudget {
         }
     }
 
-    /// Begins anew, for the next month.
+    /// Begins anew if the month (UTC) has turned since this was called the first time; `true` if it did. Call it every now
+    /// and then, from as many threads as you like: each turn renews once, and a clock that steps back over it neither
+    /// refunds nor turns again.
+    pub fn turn(&self, now: SystemTime) -> bool {
+        let month = month_of(now);
+        let before = self.month.fetch_max(month, Ordering::Relaxed);
+        let has_turned = before != 0 && before < month;
+        if has_turned {
+            self.renew();
+        }
+        has_turned
+    }
+
+    /// Begins anew at once, for whoever counts other periods than months.
     pub fn renew(&self) {
         self.spent.store(0, Ordering::Relaxed);
     }
@@ -68,6 +86,8 @@ pub struct BytesSpent {}
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -77,6 +97,37 @@ mod tests {
         assert_eq!(uncapped.charge(u64::MAX), Ok(()));
         assert_eq!(uncapped.charge(u64::MAX), Ok(()), "saturates");
         assert!(!uncapped.is_spent());
+    }
+
+    #[test]
+    fn b05_the_month_turns_a_budget_of_bytes_once_whatever_the_clock_does() {
+        let january = SystemTime::UNIX_EPOCH + Duration::from_secs(30 * 86_400);
+        let february = january + Duration::from_secs(86_400);
+        let budget = ByteBudget::new(Some(10));
+        assert!(!budget.turn(january), "the first month is none that has turned");
+        assert_eq!(budget.charge(10), Err(BytesSpent {}));
+        assert!(!budget.turn(february - Duration::from_secs(1)) && budget.is_spent());
+        assert!(budget.turn(february) && !budget.is_spent());
+        assert_eq!(budget.charge(10), Err(BytesSpent {}));
+        for now in [january, february] {
+            assert!(!budget.turn(now) && budget.is_spent(), "no refund, no second turn");
+        }
+    }
+
+    #[test]
+    fn b05_of_many_who_turn_the_month_at_once_one_does() {
+        let budget = ByteBudget::new(Some(10));
+        budget.turn(SystemTime::UNIX_EPOCH);
+        let march = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * 86_400);
+        let turned = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| budget.turn(march))).collect();
+            threads
+                .into_iter()
+                .filter_map(|thread| thread.join().ok())
+                .filter(|has_turned| *has_turned)
+                .count()
+        });
+        assert_eq!(turned, 1);
     }
 
     #[test]
