@@ -15,7 +15,11 @@ fn g01_githubs_documented_example_is_true() {
 
 #[test]
 fn g02_one_bit_of_body_secret_or_tag_and_a_tag_of_another_length_are_false() {
-    assert!(!github(&[("x-hub-signature-256", GITHUB_TAG)], b"Hello, World?"));
+    for bit in 0..8 * GITHUB_BODY.len() {
+        let mut bent = GITHUB_BODY.to_vec();
+        bent[bit / 8] ^= 1 << (bit % 8);
+        assert!(!github(&[("x-hub-signature-256", GITHUB_TAG)], &bent), "bit {bit} of the body");
+    }
     let mut other = receiver(Validator::Github, b"It's a Secret to Everybodx");
     assert!(!is_valid(&mut other, &[("x-hub-signature-256", GITHUB_TAG)], GITHUB_BODY, 0));
     for at in 7..GITHUB_TAG.len() {
@@ -35,6 +39,22 @@ fn g03_g04_g07_a_missing_header_sha1_alone_and_a_doubled_header_are_false() {
     let doubled = [("x-hub-signature-256", GITHUB_TAG), ("x-hub-signature-256", GITHUB_TAG)];
     assert!(!github(&doubled, GITHUB_BODY));
     assert!(!slack(&[("x-slack-signature", SLACK_TAG)], SLACK_TIME));
+    assert!(!slack(&[("x-slack-request-timestamp", "1531420618")], SLACK_TIME));
+    assert!(!slack(&[], SLACK_TIME));
+}
+
+#[test]
+fn g03_names_of_headers_have_any_capitals() {
+    let mut fields = HeaderMap::new();
+    let name = HeaderName::from_bytes(b"X-HUB-Signature-256").unwrap();
+    fields.append(name, HeaderValue::from_static(GITHUB_TAG));
+    let mut receiver = receiver(Validator::Github, GITHUB_SECRET);
+    assert!(receiver.receive(&fields, GITHUB_BODY, NOW).unwrap().is_signature_valid);
+    let validator =
+        Validator::parse("generic_hmac_sha256", Some("X-My-VENDOR-Signature"), Some("hex")).unwrap();
+    let mut generic = self::receiver(validator, b"secret");
+    let hex = HEXLOWER.encode(&tag(b"secret", b"body"));
+    assert!(is_valid(&mut generic, &[("x-my-vendor-signature", &hex)], b"body", 0));
 }
 
 #[test]
@@ -112,24 +132,35 @@ fn g14_a_timestamp_is_plain_digits_even_if_it_is_signed_well() {
         "",
         "+1531420618",
         "-1531420618",
-        " 1531420618x",
+        " 1531420618",
+        "1531420618 ",
+        "1531 420618",
+        "1531420618x",
+        "\u{661}\u{665}\u{663}\u{661}\u{664}\u{662}\u{660}\u{666}\u{661}\u{668}",
         "0x5b4784ca",
         "1531420618.0",
         "99999999999999999999",
     ] {
         let signed = [b"v0:", timestamp.as_bytes(), b":", SLACK_BODY].concat();
         let tag = format!("v0={}", HEXLOWER.encode(&tag(SLACK_SECRET, &signed)));
-        assert!(!slack(&[("x-slack-signature", &tag), ("x-slack-request-timestamp", timestamp)], SLACK_TIME));
+        let mut fields = headers(&[("x-slack-signature", &tag)]);
+        let value = HeaderValue::from_bytes(timestamp.as_bytes()).unwrap();
+        fields.append("x-slack-request-timestamp", value);
+        let now = NOW + Duration::from_secs(SLACK_TIME);
+        let mut receiver = receiver(Validator::Slack, SLACK_SECRET);
+        let received = receiver.receive(&fields, SLACK_BODY, now).unwrap();
+        assert!(!received.is_signature_valid, "{timestamp:?}");
     }
 }
 
 #[test]
 fn g15_g16_another_version_a_changed_time_and_a_moved_split_are_false() {
-    let version = SLACK_TAG.replace("v0=", "v1=");
-    assert!(!slack(
-        &[("x-slack-signature", &version), ("x-slack-request-timestamp", "1531420618")],
-        SLACK_TIME
-    ));
+    for version in
+        [SLACK_TAG.replace("v0=", "v1="), SLACK_TAG.replace("v0=", ""), SLACK_TAG.replace("v0", "V0")]
+    {
+        let fields = [("x-slack-signature", version.as_str()), ("x-slack-request-timestamp", "1531420618")];
+        assert!(!slack(&fields, SLACK_TIME), "{version}");
+    }
     assert!(!slack(
         &[("x-slack-signature", SLACK_TAG), ("x-slack-request-timestamp", "1531420619")],
         SLACK_TIME
@@ -155,6 +186,8 @@ fn g19_g20_a_generic_signature_has_one_encoding_and_one_header() {
     let tag = tag(b"secret", b"body");
     let hex = HEXLOWER.encode(&tag);
     let base64 = BASE64.encode(&tag);
+    let url = BASE64URL.encode(&tag);
+    assert_ne!(url, base64, "the tag has letters in which the alphabets differ");
     for (encoding, header, value, is_true) in [
         (SignatureEncoding::Hex, "x-sig", hex.clone(), true),
         (SignatureEncoding::Hex, "x-sig", HEXUPPER.encode(&tag), true),
@@ -165,7 +198,7 @@ fn g19_g20_a_generic_signature_has_one_encoding_and_one_header() {
         (SignatureEncoding::Base64, "x-sig", base64.clone(), true),
         (SignatureEncoding::Base64, "x-sig", hex, false),
         (SignatureEncoding::Base64, "x-sig", BASE64_NOPAD.encode(&tag), false),
-        (SignatureEncoding::Base64, "x-sig", BASE64URL.encode(&[0xff; 32]), false),
+        (SignatureEncoding::Base64, "x-sig", url, false),
         (SignatureEncoding::Base64, "x-sig", format!("{base64} "), true), // HTTP drops white space around a value
     ] {
         let validator = Validator::GenericHmacSha256 { header: HeaderName::from_static("x-sig"), encoding };
@@ -238,6 +271,34 @@ fn w29_a_secret_is_not_in_debug() {
     let receiver = receiver(Validator::Github, b"canary");
     assert!(!format!("{receiver:?}").contains("canary"));
     assert!(!format!("{receiver:?}").contains("99, 97, 110"));
+}
+
+#[test]
+fn g25_published_tags_are_taken_in_full_and_no_shorter_one() {
+    // RFC 4231 §4.2, §4.3, §4.4 and §4.7.
+    let cases: [(&[u8], &[u8], &str); 4] = [
+        (&[0x0b; 20], b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
+        (
+            b"Jefe",
+            b"what do ya want for nothing?",
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        ),
+        (&[0xaa; 20], &[0xdd; 50], "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
+        (
+            &[0xaa; 131],
+            b"Test Using Larger Than Block-Size Key - Hash Key First",
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+        ),
+    ];
+    for (secret, body, tag) in cases {
+        let validator = Validator::parse("generic_hmac_sha256", Some("x-sig"), Some("hex")).unwrap();
+        let mut receiver = receiver(validator, secret);
+        assert!(is_valid(&mut receiver, &[("x-sig", tag)], body, 0), "{tag}");
+        for length in (2..64).step_by(2) {
+            receiver = self::receiver(receiver.validator.clone(), secret);
+            assert!(!is_valid(&mut receiver, &[("x-sig", &tag[..length])], body, 0), "{length} of {tag}");
+        }
+    }
 }
 
 #[test]
