@@ -5,12 +5,13 @@ mod support;
 
 use adit_examples::agent::Terms;
 use adit_examples::gateway::WakeHook;
-use adit_router::{Cents, WakeLimits};
+use adit_router::{Cents, Receiver, WakeLimits};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Agent, Greeter, World, get, http_tunnel, raw};
+use support::{Agent, Greeter, World, get, http_tunnel, raw, read_head};
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 #[tokio::test]
@@ -29,7 +30,7 @@ async fn the_api_is_closed_to_all_but_the_owner() {
 }
 
 #[tokio::test]
-async fn b02_b03_w25_an_agent_over_its_budget_stops_and_asks_a_person_and_only_an_owner_raises_it() {
+async fn b02_b03_b07_w25_an_agent_over_its_budget_stops_and_asks_a_person_and_only_an_owner_raises_it() {
     let world = World::start_with(|config, _| config.tunnel_price = Cents::new(100)).await;
     let upstream = Greeter::start("a").await;
     let mint = json!({ "name": "ci", "ttlHours": 1, "tunnelQuota": 10, "monthlyBudgetUsdCents": 100 });
@@ -46,7 +47,7 @@ async fn b02_b03_w25_an_agent_over_its_budget_stops_and_asks_a_person_and_only_a
     let path = format!("/tokens/{id}/budget");
     let more = json!({ "monthlyBudgetUsdCents": 200 });
     let (status, _, answer) = world.api_as(key, &[], "PUT", &path, more.clone()).await;
-    assert_eq!((status, answer["error"].as_str()), (403, Some("FORBIDDEN")), "b07: an agent raises nothing");
+    assert_eq!((status, answer["error"].as_str()), (403, Some("FORBIDDEN")), "an agent raises nothing");
     for wrong in [json!({}), json!({ "monthlyBudgetUsdCents": -1 }), json!({ "monthlyBudgetUsdCents": 1.5 })]
     {
         assert_eq!(world.api("PUT", &path, wrong).await.0, 400);
@@ -54,21 +55,6 @@ async fn b02_b03_w25_an_agent_over_its_budget_stops_and_asks_a_person_and_only_a
     let (_, raised) = world.api("PUT", &path, more).await;
     assert_eq!((&raised["monthlyBudgetUsdCents"], &raised["spentUsdCents"]), (&json!(200), &json!(100)));
     Agent::start(http_tunnel(upstream.address, "second"), world.link(), key).serving().await;
-}
-
-#[tokio::test]
-async fn a09_a_revoked_credential_ends_its_session_and_opens_no_other() {
-    let world = World::start().await;
-    let upstream = Greeter::start("a").await;
-    let (_, token) = world.api("POST", "/tokens", json!({ "name": "ci" })).await;
-    let (id, key) = (token["id"].as_str().unwrap(), token["apiKey"].as_str().unwrap());
-    let mut agent = Agent::start(http_tunnel(upstream.address, "my-app"), world.link(), key);
-    agent.serving().await;
-    let (_, revoked) = world.api("DELETE", &format!("/tokens/{id}"), Value::Null).await;
-    assert_eq!(revoked["isRevoked"], true);
-    assert_eq!(agent.stopped().await.0, "AUTH_FAILED");
-    let mut again = Agent::start(http_tunnel(upstream.address, "my-app"), world.link(), key);
-    assert_eq!(again.stopped().await.0, "AUTH_FAILED");
 }
 
 #[tokio::test]
@@ -90,6 +76,30 @@ async fn b08_b10_a_repeated_creation_gets_the_first_answer_and_makes_one_tunnel(
     let (status, taken) = world.api("POST", "/tunnels", json!({ "subdomain": "my-app" })).await;
     assert_eq!((status, taken["next_action"].as_str()), (409, Some("CHOOSE_DIFFERENT_SUBDOMAIN")), "{taken}");
     assert_eq!(world.api("GET", "/tunnels/my-app", Value::Null).await.1["auth_token"], Value::Null);
+}
+
+#[tokio::test]
+async fn b18_b19_an_answer_is_replayed_to_who_got_it_and_who_may_not_ask_is_told_so_first() {
+    let world = World::start().await;
+    let owner = world.gateway.fresh_admin_token().unwrap().to_owned();
+    let key = [("idempotency-key", "mint-1")];
+    let mint =
+        async |token: &str| world.api_as(token, &key, "POST", "/tokens", json!({ "name": "ci" })).await;
+    let (status, _, first) = mint(&owner).await;
+    assert_eq!(status, 201);
+    let agents = first["apiKey"].as_str().unwrap().to_owned();
+    for (token, expected) in [(agents.as_str(), 403), (world.secret.as_str(), 403), ("ada_wrong", 401)] {
+        let (status, head, answer) = mint(token).await;
+        assert_eq!(status, expected, "{answer}");
+        assert!(!head.contains("x-idempotent-replay") && !answer.to_string().contains(&agents), "{answer}");
+    }
+    let (status, head, again) = mint(&owner).await;
+    assert!(head.contains("x-idempotent-replay: true"), "{head}");
+    assert_eq!((status, again), (201, first.clone()));
+    // Revoked in between: not even what it was told before.
+    let id = first["id"].as_str().unwrap();
+    assert_eq!(world.api("DELETE", &format!("/tokens/{id}"), Value::Null).await.0, 200);
+    assert_eq!(mint(&agents).await.0, 401);
 }
 
 #[tokio::test]
@@ -157,8 +167,84 @@ async fn g01_g02_g12_g23_deliveries_are_judged_kept_and_polled_for() {
     let (_, rest) =
         world.api("GET", &format!("/webhook-receivers/{id}/events?since={cursor}"), Value::Null).await;
     assert_eq!(rest.as_array().unwrap().len(), 1);
-    let dodo = json!({ "validator": "dodo", "secret": "x" });
-    assert_eq!(world.api("POST", "/webhook-receivers", dodo).await.0, 400, "g08");
+    for wrong in [
+        json!({ "validator": "dodo", "secret": "x" }),
+        json!({ "validator": "github", "secret": "" }),
+        json!({ "validator": "generic_hmac_sha256", "secret": "x" }),
+    ] {
+        let (status, answer) = world.api("POST", "/webhook-receivers", wrong).await;
+        assert_eq!((status, answer["error"].as_str()), (400, Some("VALIDATION_FAILED")), "g08");
+    }
+    assert_eq!(world.api("DELETE", &format!("/webhook-receivers/{id}"), Value::Null).await.0, 200);
+    let deleted = deliver(id, "Hello, World!", &signed).await;
+    assert!(deleted.starts_with("HTTP/1.1 404"), "{deleted}");
+    let body =
+        |reply: &str| -> Value { serde_json::from_str(reply.split_once("\r\n\r\n").unwrap().1).unwrap() };
+    let (mut deleted, mut unknown) = (body(&deleted), body(&unknown));
+    for answer in [&mut deleted, &mut unknown] {
+        answer["request_id"].take();
+    }
+    assert_eq!(deleted, unknown, "one that was and one that never was are told alike");
+}
+
+#[tokio::test]
+async fn g10_g11_a_signature_is_over_the_octets_between_both_codings_and_over_25_mib_at_most() {
+    let world = World::start().await;
+    let new = json!({ "validator": "github", "secret": "It's a Secret to Everybody" });
+    let (_, receiver) = world.api("POST", "/webhook-receivers", new).await;
+    let id = receiver["id"].as_str().unwrap();
+    let head = format!(
+        "POST /webhooks/{id} HTTP/1.1\r\nhost: {}\r\nx-hub-signature-256: {SIGNATURE}\r\nconnection: close\r\n",
+        world.host("webhooks")
+    );
+    let chunked = format!(
+        "{head}content-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n6\r\nHello,\r\n7\r\n World!\r\n0\r\n\r\n"
+    );
+    let reply = raw(world.http().await, chunked.as_bytes()).await;
+    assert!(reply.starts_with("HTTP/1.1 202"), "{reply}");
+    let (_, events) = world.api("GET", &format!("/webhook-receivers/{id}/events"), Value::Null).await;
+    assert_eq!(events[0]["signature_valid"], true, "{events}");
+    assert_eq!(events[0]["headers"]["content-encoding"], "gzip");
+
+    let length = Receiver::MAX_BODY_BYTES + 1;
+    let mut visitor = world.http().await;
+    visitor.write_all(format!("{head}content-length: {length}\r\n\r\n").as_bytes()).await.unwrap();
+    // The gateway may answer and close before it has all of it.
+    let _ = visitor.write_all(&vec![b'x'; length]).await;
+    let refused = read_head(&mut visitor).await;
+    assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
+    let (_, events) = world.api("GET", &format!("/webhook-receivers/{id}/events"), Value::Null).await;
+    assert_eq!(events.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn g24_a_flood_without_signature_is_told_to_wait_and_pushes_out_nothing() {
+    let world = World::start().await;
+    let new = json!({ "validator": "github", "secret": "It's a Secret to Everybody" });
+    let (_, receiver) = world.api("POST", "/webhook-receivers", new).await;
+    let id = receiver["id"].as_str().unwrap();
+    let delivery = |signature: &str, connection: &str| {
+        format!(
+            "POST /webhooks/{id} HTTP/1.1\r\nhost: {}\r\n{signature}connection: {connection}\r\n\
+             content-length: 13\r\n\r\nHello, World!",
+            world.host("webhooks")
+        )
+    };
+    let signed = delivery(&format!("x-hub-signature-256: {SIGNATURE}\r\n"), "close");
+    assert!(raw(world.http().await, signed.as_bytes()).await.starts_with("HTTP/1.1 202"));
+    // All on one connection, one behind the other; the minute begins with the first of them.
+    let flood = delivery("", "keep-alive").repeat(149) + &delivery("", "close");
+    let replies = raw(world.http().await, flood.as_bytes()).await;
+    let count = |status: &str| replies.matches(&format!("HTTP/1.1 {status}")).count();
+    assert_eq!((count("202"), count("429")), (60, 90));
+    assert_eq!(replies.to_ascii_lowercase().matches("\r\nretry-after: ").count(), 90);
+    let signed = raw(world.http().await, signed.as_bytes()).await;
+    assert!(signed.starts_with("HTTP/1.1 202"), "who signs isn't held: {signed}");
+    let (_, events) =
+        world.api("GET", &format!("/webhook-receivers/{id}/events?limit=200"), Value::Null).await;
+    let events = events.as_array().unwrap();
+    assert_eq!(events.len(), 62);
+    assert_eq!(events.iter().filter(|event| event["signature_valid"] == true).count(), 2);
 }
 
 #[tokio::test]

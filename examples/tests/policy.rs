@@ -6,13 +6,10 @@ mod support;
 use adit_examples::agent::{Event, Terms};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::time::Duration;
+use support::streaming::{self, CLOSED_WITHIN, Ticker, serve};
 use support::{Agent, Greeter, World, http_tunnel, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-
-/// Within which a stream ends that may not go on.
-const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a01_a07_an_authenticated_tunnel_lets_in_by_the_token_and_keeps_it_to_itself() {
@@ -121,6 +118,26 @@ async fn a11_a13_a_shares_methods_and_rate_are_kept() {
 }
 
 #[tokio::test]
+async fn a17_links_of_shares_are_distinct_and_do_not_follow_from_each_other() {
+    let world = World::start().await;
+    world.api("POST", "/tunnels", json!({ "name": "my-app" })).await;
+    let mut keys = Vec::new();
+    for _ in 0..100 {
+        let share = share(&world, json!({ "name": "demo" })).await;
+        let (link, id) = (share["shareUrl"].as_str().unwrap(), share["id"].as_str().unwrap());
+        let key = link.rsplit('/').next().unwrap();
+        assert_eq!(key.len(), 32);
+        assert!(!id.contains(key), "what is listed is not what lets in");
+        keys.push(u128::from_str_radix(key, 16).unwrap());
+    }
+    keys.sort_unstable();
+    // Of 100 random numbers of 128 bits two are that near once in 2^51 runs; counters and clocks always are.
+    assert!(keys.windows(2).all(|pair| pair[1] - pair[0] > 1 << 64), "{keys:x?}");
+    let all = keys.iter().fold((0, u128::MAX), |(any, all), key| (any | key, all & key));
+    assert_eq!(all, (u128::MAX, 0), "each bit is used");
+}
+
+#[tokio::test]
 async fn a_paused_tunnel_lets_streams_finish_and_a_deleted_one_does_not_until_it_is_restored() {
     let world = World::start().await;
     let upstream = Ticker::start().await;
@@ -204,6 +221,15 @@ async fn share(world: &World, terms: Value) -> Value {
     share
 }
 
+/// Reads the body of `my-app` that has no end.
+struct Streaming;
+
+impl Streaming {
+    async fn start(world: &World, fields: &str) -> streaming::Streaming {
+        streaming::Streaming::start(world.http().await, &request(world, "/", fields)).await
+    }
+}
+
 async fn visit(world: &World, fields: &str) -> String {
     raw(world.http().await, &request(world, "/", fields)).await
 }
@@ -211,52 +237,6 @@ async fn visit(world: &World, fields: &str) -> String {
 fn request(world: &World, target: &str, fields: &str) -> Vec<u8> {
     let host = world.host("my-app");
     format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n{fields}connection: close\r\n\r\n").into_bytes()
-}
-
-/// A visitor who reads a body without an end.
-struct Streaming(TcpStream);
-
-impl Streaming {
-    async fn start(world: &World, fields: &str) -> Self {
-        let mut visitor = world.http().await;
-        visitor.write_all(&request(world, "/", fields)).await.unwrap();
-        let mut streaming = Self(visitor);
-        let head = streaming.goes_on().await;
-        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        streaming
-    }
-
-    async fn goes_on(&mut self) -> String {
-        let mut octets = [0; 1024];
-        let length = self.0.read(&mut octets).await.unwrap();
-        assert!(length > 0, "the stream has ended");
-        String::from_utf8_lossy(&octets[..length]).into_owned()
-    }
-
-    /// Ends in time, and not as a whole body would.
-    async fn ends_cut_off(mut self) {
-        let mut rest = Vec::new();
-        let end = tokio::time::timeout(CLOSED_WITHIN, self.0.read_to_end(&mut rest)).await;
-        let is_clean = end.expect("the stream goes on").is_ok() && rest.ends_with(b"0\r\n\r\n");
-        assert!(!is_clean, "a cut body looks whole");
-    }
-}
-
-/// An upstream whose answer never ends.
-struct Ticker;
-
-impl Ticker {
-    async fn start() -> SocketAddr {
-        serve(async |mut socket: TcpStream, _| {
-            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-            socket.write_all(head).await?;
-            loop {
-                socket.write_all(b"5\r\ntick\n\r\n").await?;
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await
-    }
 }
 
 /// An upstream that changes protocols and echoes.
@@ -287,25 +267,4 @@ impl Mirror {
         })
         .await
     }
-}
-
-async fn serve<F>(answer: impl Fn(TcpStream, Vec<u8>) -> F + Clone + Send + Sync + 'static) -> SocketAddr
-where
-    F: Future<Output = std::io::Result<()>> + Send,
-{
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let answer = answer.clone();
-            tokio::spawn(async move {
-                let mut head = vec![0; 4096];
-                let length = socket.read(&mut head).await.unwrap_or(0);
-                head.truncate(length);
-                // The visitor going away is no failure of the upstream's.
-                let _ = answer(socket, head).await;
-            });
-        }
-    });
-    address
 }

@@ -7,13 +7,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Makes a local service reachable through a gateway.
+/// Makes a local service reachable through a gateway, or reaches one that another agent serves.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "agent", version, about)]
-pub struct Config {
-    /// What to make reachable.
+pub struct Program {
+    /// What to do.
     #[command(subcommand)]
-    pub tunnel: Tunnel,
+    pub command: Command,
     /// How to reach the gateway.
     #[command(flatten)]
     pub link: Link,
@@ -22,6 +22,36 @@ pub struct Config {
     pub local: Local,
     /// On what terms the tunnel is asked for.
     #[command(flatten)]
+    pub terms: Terms,
+}
+
+/// What the agent does.
+#[derive(Clone, Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Command {
+    /// Serves a tunnel.
+    #[command(flatten)]
+    Serve(Tunnel),
+    /// Opens another agent's tunnel at a port of this machine; its owner has to have made it visible to us.
+    Reach {
+        /// The tunnel's name.
+        name: String,
+        /// The local port; any free one for 0.
+        #[arg(long, default_value_t = 0)]
+        local_port: u16,
+    },
+}
+
+/// A tunnel to serve, and how.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What to make reachable.
+    pub tunnel: Tunnel,
+    /// How to reach the gateway.
+    pub link: Link,
+    /// How to speak to the local service.
+    pub local: Local,
+    /// On what terms the tunnel is asked for.
     pub terms: Terms,
 }
 
@@ -76,6 +106,18 @@ pub enum Tunnel {
         #[arg(long)]
         public_port: Option<u16>,
     },
+    /// Whatever the local service speaks, on a public port of the gateway, which tells it from visitors' first octets:
+    /// HTTP is treated as such, and anything else is carried as it is. Visitors by host are as those of `http`.
+    Auto {
+        /// The local service: a port, or host:port.
+        upstream: Upstream,
+        /// The tunnel's name; made up by the gateway if left out.
+        #[arg(long)]
+        name: Option<String>,
+        /// The public port; the gateway picks one if left out.
+        #[arg(long)]
+        public_port: Option<u16>,
+    },
     /// TLS that only this agent ends: the gateway forwards what it can't read.
     Tls {
         /// The local service, plain: a port, or host:port.
@@ -90,14 +132,20 @@ impl Tunnel {
     /// The local service.
     pub const fn upstream(&self) -> &Upstream {
         match self {
-            Self::Http { upstream, .. } | Self::Tcp { upstream, .. } | Self::Tls { upstream, .. } => upstream,
+            Self::Http { upstream, .. }
+            | Self::Tcp { upstream, .. }
+            | Self::Auto { upstream, .. }
+            | Self::Tls { upstream, .. } => upstream,
         }
     }
 
     /// The name asked for.
     pub fn name(&self) -> Option<&str> {
         match self {
-            Self::Http { name, .. } | Self::Tcp { name, .. } | Self::Tls { name, .. } => name.as_deref(),
+            Self::Http { name, .. }
+            | Self::Tcp { name, .. }
+            | Self::Auto { name, .. }
+            | Self::Tls { name, .. } => name.as_deref(),
         }
     }
 }
@@ -144,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Config::command().debug_assert();
+        Program::command().debug_assert();
     }
 
     #[test]

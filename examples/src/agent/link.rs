@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 const DIAL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long running visits may go on after the agent was asked to stop.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// For certificates that there aren't: far enough away, and near enough for the clock's arithmetic.
 const NEVER: Duration = Duration::from_secs(365 * 86_400);
@@ -147,8 +147,28 @@ pub(super) async fn run(
     shift.work(renewal, stop, report).await
 }
 
+/// A session of an agent that serves nothing.
+pub(super) struct Entered {
+    pub(super) session: Session,
+    pub(super) incoming: Incoming,
+    pub(super) control: AgentControl<Stream>,
+    pub(super) settings: Settings,
+}
+
+/// Connects, and proves who we are.
+pub(super) async fn enter(link: &Link, secret: &Secret) -> Result<Entered, End> {
+    let (io, binding) = connect(link).await.map_err(|error| failed(&*error, CloseCode::NONE))?;
+    let (session, incoming, driver) = Builder::new(Role::Dialler).build(io);
+    // The driver ends with the session.
+    tokio::spawn(driver);
+    match hello(secret, binding, &session).await {
+        Ok((control, settings)) => Ok(Entered { session, incoming, control, settings }),
+        Err(end) => Err(close(&session, end)),
+    }
+}
+
 /// Nothing runs that could be cut off. A gateway that broke a rule is told which.
-fn close(session: &Session, end: End) -> End {
+pub(super) fn close(session: &Session, end: End) -> End {
     let code = match &end {
         End::Lost { code, .. } => *code,
         End::Asked | End::Drained | End::Refused(_) => CloseCode::NONE,
@@ -355,12 +375,12 @@ impl Shift {
 }
 
 /// Reads the control stream to its end, or to the end of what it may say: nothing unread keeps the session open.
-async fn hear_out(mut control: AgentControl<Stream>) {
+pub(super) async fn hear_out(mut control: AgentControl<Stream>) {
     while control.next_event().await.is_ok() {}
 }
 
 /// The end of the agent, if this notice means it.
-fn terminal(notice: Notice) -> Option<Envelope> {
+pub(super) fn terminal(notice: Notice) -> Option<Envelope> {
     match notice {
         Notice::Terminate { reason } => Some(reason),
         Notice::Superseded { .. } => {
@@ -370,7 +390,7 @@ fn terminal(notice: Notice) -> Option<Envelope> {
     }
 }
 
-fn lost(reason: &dyn Display, code: CloseCode) -> End {
+pub(super) fn lost(reason: &dyn Display, code: CloseCode) -> End {
     End::Lost { reason: reason.to_string(), was_serving: true, code }
 }
 

@@ -5,6 +5,7 @@ mod config;
 mod domain;
 mod link;
 mod local;
+mod reach;
 mod report;
 mod serve;
 mod share;
@@ -12,11 +13,12 @@ mod terms;
 mod tunnel;
 mod vault;
 
-pub use config::{Config, Link, Tunnel, Upstream};
+pub use config::{Command, Config, Link, Program, Tunnel, Upstream};
 pub use domain::OwnDomain;
 pub use link::Secret;
 pub(crate) use link::{dial, exporter};
 pub use local::{Local, ProxyProtocol};
+pub use reach::Reach;
 pub use report::{Event, Secret as ShownSecret};
 pub use terms::Terms;
 pub use vault::certificate_path;
@@ -28,6 +30,7 @@ use domain::Domain;
 use link::{End, Keys};
 use report::Style;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -60,42 +63,55 @@ pub async fn run(
     let mut keys = Keys::new(secret, &config.link);
     loop {
         let end = link::run(&config, domain.as_ref(), &mut keys, &stop, &report).await;
-        let wait = match end {
-            End::Asked => return true,
-            End::Drained => {
-                report(Event::Draining);
+        match next(end, &mut backoff, &*report) {
+            Next::Stop { was_asked } => return was_asked,
+            Next::Dial { after } => tokio::select! {
+                () = tokio::time::sleep(after) => {}
+                () = stop.cancelled() => return true,
+            },
+        }
+    }
+}
+
+/// What follows a session's end.
+enum Next {
+    Stop { was_asked: bool },
+    Dial { after: Duration },
+}
+
+/// Reports the end of a session, and says when the next begins, if one does.
+fn next(end: End, backoff: &mut Backoff, report: &dyn Fn(Event)) -> Next {
+    match end {
+        End::Asked => Next::Stop { was_asked: true },
+        End::Drained => {
+            report(Event::Draining);
+            backoff.reset();
+            Next::Dial { after: Duration::ZERO }
+        }
+        End::Refused(refusal) if refusal.repeat() == Repeat::Never => {
+            report(Event::refused(&refusal));
+            Next::Stop { was_asked: false }
+        }
+        End::Refused(refusal) => {
+            let wait = backoff.next(random::number());
+            let hint = refusal.retry_after().map(Duration::from).unwrap_or_default();
+            let after = wait.max(hint);
+            report(Event::reconnecting(after, &refusal));
+            Next::Dial { after }
+        }
+        End::Lost { reason, was_serving, .. } => {
+            if was_serving {
                 backoff.reset();
-                continue;
             }
-            End::Refused(refusal) if refusal.repeat() == Repeat::Never => {
-                report(Event::refused(&refusal));
-                return false;
-            }
-            End::Refused(refusal) => {
-                let wait = backoff.next(random::number());
-                let hint = refusal.retry_after().map(std::time::Duration::from).unwrap_or_default();
-                let wait = wait.max(hint);
-                report(Event::reconnecting(wait, &refusal));
-                wait
-            }
-            End::Lost { reason, was_serving, .. } => {
-                if was_serving {
-                    backoff.reset();
-                }
-                let wait = backoff.next(random::number());
-                report(Event::reconnecting(wait, &reason));
-                wait
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = stop.cancelled() => return true,
+            let after = backoff.next(random::number());
+            report(Event::reconnecting(after, &reason));
+            Next::Dial { after }
         }
     }
 }
 
 /// Prints events as the command line asked for them.
-pub fn printer(config: &Config) -> impl Fn(Event) + Send + Sync + 'static {
-    let style = if config.link.json { Style::Json } else { Style::Human };
+pub fn printer(link: &Link) -> impl Fn(Event) + Send + Sync + 'static {
+    let style = if link.json { Style::Json } else { Style::Human };
     move |event| report::print(style, &event)
 }

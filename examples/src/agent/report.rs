@@ -26,12 +26,19 @@ pub enum Event {
     Serving {
         /// The tunnel's name.
         name: String,
-        /// What visitors use, the best first.
+        /// What visitors use, the best first; none if the tunnel is private.
         addresses: Vec<String>,
         /// A command that a person would try next.
         r#try: String,
         /// Fences every older registration of the name.
         generation: u64,
+    },
+    /// Another agent's tunnel can be tried at a port of this machine.
+    Reachable {
+        /// The tunnel's name.
+        name: String,
+        /// The local address.
+        address: String,
     },
     /// What visitors of this tunnel present, as `X-Adit-Authorization: Bearer …`: shown once, when it is made.
     VisitorToken {
@@ -151,6 +158,10 @@ fn human(event: &Event) -> String {
     match event {
         Event::Connecting { gateway } => format!("connecting to {gateway}"),
         Event::Connected { session } => format!("connected, session {session}"),
+        Event::Serving { name, addresses, r#try, .. } if addresses.is_empty() => {
+            format!("{name} is there for other agents\ntry:\n  {}", r#try)
+        }
+        Event::Reachable { name, address } => format!("{name} is tried at {address}"),
         Event::Serving { name, addresses, r#try, .. } => {
             let addresses = addresses.join("\n  ");
             format!("{name} is public at\n  {addresses}\ntry:\n  {}", r#try)

@@ -1,6 +1,6 @@
 //! On what terms the tunnel is asked for.
 
-use adit_wire_proto::control::{AuthMode, Register};
+use adit_wire_proto::control::{AuthMode, Register, Visibility};
 use clap::Args;
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ pub struct Terms {
     /// How long a new tunnel lives, as 90s, 30m, 12h or 7d.
     #[arg(long, global = true, value_parser = duration)]
     pub ttl: Option<Duration>,
+    /// For other agents only, which open it with `agent reach NAME`: it gets no public address.
+    #[arg(long, global = true)]
+    pub private: bool,
     /// Let no visitor in until the tunnel is resumed.
     #[arg(long, global = true)]
     pub pause: bool,
@@ -50,6 +53,9 @@ impl Terms {
             Some(_) => AuthMode::OPEN,
             None => AuthMode::UNSPECIFIED,
         };
+        if self.private {
+            register.visibility = Visibility::PRIVATE;
+        }
         register.ttl = self.ttl;
         let policy = &mut register.policy;
         policy.allow_methods.clone_from(&self.allow_methods);

@@ -28,20 +28,26 @@ fn kind(tunnel: &Tunnel) -> Register {
             register.tls_mode = TlsMode::PASSTHROUGH;
             register
         }
-        Tunnel::Tcp { public_port, .. } => {
-            let mut register = Register::new(Protocol::TCP, claim);
-            register.port = *public_port;
-            register
-        }
+        Tunnel::Tcp { public_port, .. } => on_port(Register::new(Protocol::TCP, claim), *public_port),
+        Tunnel::Auto { public_port, .. } => on_port(Register::new(Protocol::AUTO, claim), *public_port),
     }
+}
+
+fn on_port(mut register: Register, port: Option<u16>) -> Register {
+    register.port = port;
+    register
 }
 
 /// What is told once the tunnel is public, with the command that a person would try next.
 pub(super) fn serving(config: &Config, registered: &Registered) -> Event {
-    let first = registered.addresses.first().cloned().unwrap_or_default();
-    let r#try = match &config.tunnel {
-        Tunnel::Http { .. } | Tunnel::Tls { .. } => curl(&first, &config.link.ca.display().to_string()),
-        Tunnel::Tcp { upstream, .. } => connection_string(&first, upstream.address().1),
+    let r#try = match (registered.addresses.first(), &config.tunnel) {
+        (None, _) => format!("agent reach {} --local-port 0", registered.name),
+        (Some(first), Tunnel::Http { .. } | Tunnel::Tls { .. }) => {
+            curl(first, &config.link.ca.display().to_string())
+        }
+        (Some(first), Tunnel::Tcp { upstream, .. } | Tunnel::Auto { upstream, .. }) => {
+            connection_string(first, upstream.address().1)
+        }
     };
     Event::Serving {
         name: registered.name.clone(),

@@ -1,6 +1,6 @@
 //! The reference agent: see [`adit_examples::agent`].
 
-use adit_examples::agent::{Config, Secret, printer, run};
+use adit_examples::agent::{Command, Config, Program, Reach, Secret, printer, run};
 use adit_examples::{BoxError, logs};
 use clap::Parser;
 use std::process::ExitCode;
@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, BoxError> {
-    let config = Config::parse();
-    logs::start(config.link.json);
-    let secret = match Secret::load(&config.link) {
+    let Program { command, link, local, terms } = Program::parse();
+    logs::start(link.json);
+    let secret = match Secret::load(&link) {
         Ok(secret) => secret,
         Err(error) => {
             eprintln!("agent: {error}");
@@ -28,6 +28,13 @@ async fn main() -> Result<ExitCode, BoxError> {
         }
         asked.cancel();
     });
-    let print = printer(&config);
-    Ok(if run(config, secret, stop, print).await { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let print = printer(&link);
+    let was_asked = match command {
+        Command::Serve(tunnel) => run(Config { tunnel, link, local, terms }, secret, stop, print).await,
+        Command::Reach { name, local_port } => {
+            Reach::bind(name, local_port).await?.run(&link, &secret, &stop, print).await
+        }
+        _ => return Err("this command is not known here".into()),
+    };
+    Ok(if was_asked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -3,6 +3,7 @@
 use super::hub::Hub;
 use super::issuer::Issuer;
 use super::keyring::SessionSecret;
+use super::reach;
 use super::registrar::{Applicant, Grant, Registrar};
 use super::tokens::{Presented, Tokens};
 use crate::io::Io;
@@ -260,8 +261,11 @@ impl Desk<'_> {
                 },
                 Some(notice) = waiting.recv() => control.notify(notice)?,
                 stream = incoming.accept() => match stream {
-                    // Agents open only the control stream here: reaching private tunnels isn't offered.
-                    Some(stream) => stream.refuse(CloseCode::REFUSED),
+                    Some(stream) => {
+                        let hub = &self.keeper.hub;
+                        let served = reach::serve(Arc::clone(hub), reach::viewer(self.credential), stream);
+                        tokio::spawn(hub.visits.track_future(served));
+                    }
                     None => {
                         let end = self.session.closed().await;
                         return Err(End::new(end.close_code(), end.to_string()));

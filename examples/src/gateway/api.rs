@@ -124,6 +124,7 @@ impl Api {
             ("POST", [id, "resume"]) => shown(registrar.command(id, Command::Resume)?),
             ("POST", [id, "restore"]) => shown(registrar.command(id, Command::Restore)?),
             ("PUT", [id, "policy"]) => shown(registrar.set_policy(id, call.body()?)?),
+            ("PUT", [id, "reach"]) => shown(registrar.set_reach(id, call.body()?)?),
             ("POST", [id, "rotate-token"]) => shown(registrar.rotate_token(id)?),
             ("POST", [id, "shares"]) => created(registrar.share(id, &call.body()?)?),
             ("GET", [id, "shares"]) => shown(registrar.shares(id)?),
@@ -194,22 +195,30 @@ impl Service<Request<Buffered<Incoming>>> for Desk {
 
     fn call(&mut self, request: Request<Buffered<Incoming>>) -> Self::Future {
         let api = Arc::clone(&self.0);
-        Box::pin(async move { Ok(carry_out(&api, request).await) })
+        Box::pin(async move { Ok(carry_out(api, request).await) })
     }
 }
 
-async fn carry_out(api: &Api, request: Request<Buffered<Incoming>>) -> Response<Full<Bytes>> {
+async fn carry_out(api: Arc<Api>, request: Request<Buffered<Incoming>>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let Some(Asked { role, id }) = parts.extensions.get::<Asked>().cloned() else {
         return refuse(Refusal::internal(), &RequestId::from_random(random::wide()), &Style::new());
     };
-    let outcome = visit::whole(body, MAX_BODY_BYTES).await.and_then(|body| {
-        let (method, path) = (&parts.method, parts.uri.path());
-        api.act(role, &Call { method, path, query: parts.uri.query().unwrap_or_default(), body })
-    });
+    let style = style(&parts.headers);
+    let outcome = match visit::whole(body, MAX_BODY_BYTES).await {
+        Ok(body) => {
+            let act = move || {
+                let (method, path) = (&parts.method, parts.uri.path());
+                api.act(role, &Call { method, path, query: parts.uri.query().unwrap_or_default(), body })
+            };
+            // Some of it waits for a disk.
+            tokio::task::spawn_blocking(act).await.unwrap_or_else(|_| Err(Refusal::internal()))
+        }
+        Err(refusal) => Err(refusal),
+    };
     match outcome {
         Ok((status, value)) => answer(status, &value, &id),
-        Err(refusal) => refuse(refusal, &id, &style(&parts.headers)),
+        Err(refusal) => refuse(refusal, &id, &style),
     }
 }
 

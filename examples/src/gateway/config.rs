@@ -1,6 +1,6 @@
 //! The gateway's settings: defaults, then a TOML file, then flags.
 
-use super::WakeHook;
+use super::{Clock, WakeHook};
 use crate::acme::Authority;
 use adit_naming::{CustomDomain, TunnelName};
 use adit_router::{Cents, WakeLimits};
@@ -161,6 +161,8 @@ pub struct Config {
     pub wake_limits: WakeLimits,
     /// When a tunnel is idle.
     pub idle_after: Duration,
+    /// By what times to live and months are counted.
+    pub clock: Clock,
 }
 
 impl Default for Config {
@@ -189,6 +191,7 @@ impl Default for Config {
             wake: None,
             wake_limits: WakeLimits::new(),
             idle_after: Duration::from_secs(300),
+            clock: Clock::default(),
         }
     }
 }
@@ -266,6 +269,7 @@ impl Flags {
                 .idle_seconds
                 .or(file.idle_seconds)
                 .map_or(default.idle_after, Duration::from_secs),
+            clock: default.clock,
         })
     }
 }

@@ -25,7 +25,9 @@ const IDLE_DEADLINE: Duration = Duration::from_secs(90);
 /// Serves one connection that arrived on the HTTP port.
 pub(super) async fn serve_plain(hub: Arc<Hub>, socket: TcpStream, address: SocketAddr) {
     match Arrival::take(&hub, socket, address).await {
-        Ok(Arrival { io, address, local }) => serve(hub, io, Visitor { address, local, tls: None }).await,
+        Ok(Arrival { io, address, local }) => {
+            serve(hub, io, Visitor { address, local, tls: None, port: None }).await
+        }
         Err(error) => tracing::debug!(%error, "a connection has no visitor"),
     }
 }

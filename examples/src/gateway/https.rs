@@ -56,7 +56,7 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, peer: SocketAddr) {
 }
 
 /// One stream with everything in front that was read ahead: all of what came behind a PROXY header has been sniffed.
-fn flat(io: Sniffed<Sniffed<TcpStream>>) -> Sniffed<TcpStream> {
+pub(super) fn flat(io: Sniffed<Sniffed<TcpStream>>) -> Sniffed<TcpStream> {
     let (received, below) = io.into_parts();
     let (unread, socket) = below.into_parts();
     Sniffed::new([received, unread].concat(), socket)
@@ -147,10 +147,8 @@ async fn pass_through(
                 return Err("the agent has no answer for a visitor".into());
             };
             socket.write_all(&first).await?;
-            let facts = tunnel.facts();
             let ended = life::ended(Arc::clone(hub), &tunnel, pass);
-            let in_use = facts.life.use_for(Traffic::Other);
-            let socket = Leased::new(socket, ended, facts.policy.byte_budget().cloned(), in_use);
+            let socket = Leased::new(socket, ended, tunnel.facts(), &work, Traffic::Other);
             let report = relay(stream, socket, RelayOptions::default()).await;
             tracing::debug!(?report, "a passed-through connection ended");
             drop(work);
@@ -183,7 +181,7 @@ async fn end_at_the_edge(hub: Arc<Hub>, name: &ServerName, visitor: Arrival) -> 
     facts.cipher_suite = session.negotiated_cipher_suite().map_or(0, |suite| u16::from(suite.suite()));
     facts.alpn = Bytes::copy_from_slice(session.alpn_protocol().unwrap_or_default());
     facts.ended_at_edge = true;
-    let visitor = Visitor { address, local, tls: Some(Edge { name: host, facts }) };
+    let visitor = Visitor { address, local, tls: Some(Edge { name: host, facts }), port: None };
     http::serve(hub, tls, visitor).await;
     Ok(())
 }

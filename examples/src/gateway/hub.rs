@@ -10,7 +10,8 @@ use adit_errors::{Code, Refusal};
 use adit_mux::{Session, Stream};
 use adit_naming::{Host, TunnelName, Zone, Zones};
 use adit_router::{
-    Decision, Dispatch, InFlight, Policy, Presence, Record, RouteKey, RouteTable, Tunnel, Visit,
+    Decision, Dispatch, InFlight, Pace, Policy, Presence, Record, RouteKey, RouteTable, Tunnel, Visibility,
+    Visit,
 };
 use adit_tls_modes::{ChallengeBoard, Edge, ServerName, SniffRoom};
 use adit_wire_proto::control::{Generation, Notice, RegistrationId};
@@ -34,6 +35,8 @@ pub(super) struct Link {
     pub(super) flows: Flows,
     /// The registration's number in stream heads.
     pub(super) registration: RegistrationId,
+    /// How fast all tunnels of its credential together may be, if there is a bound.
+    pub(super) pace: Option<Arc<Pace>>,
     /// The agent's control task.
     pub(super) notices: mpsc::Sender<Notice>,
 }
@@ -41,10 +44,14 @@ pub(super) struct Link {
 /// What the gateway keeps with each tunnel.
 #[derive(Clone)]
 pub(super) struct Facts {
-    /// What its streams carry.
+    /// What its streams carry; of an `auto` tunnel each something else.
     pub(super) protocol: Protocol,
+    /// Whether its terms say something about requests, which only who reads them can hold to.
+    pub(super) rules_requests: bool,
     /// Its life so far.
     pub(super) record: Arc<Record>,
+    /// To which agents it is visible.
+    pub(super) visibility: Arc<Visibility>,
     /// On what terms visitors get in.
     pub(super) policy: Arc<Policy>,
     /// What all versions of its entry share.
@@ -140,11 +147,13 @@ impl Hub {
     pub(super) fn addresses(&self, protocol: Protocol, name: &TunnelName, port: Option<u16>) -> Vec<String> {
         let host = self.zone.host_of(name.borrowed());
         let Public { http_port, https_port, tcp_address } = self.public;
-        match (protocol, port) {
-            (Protocol::TCP, Some(port)) => vec![format!("tcp://{}", SocketAddr::new(tcp_address, port))],
-            (Protocol::HTTPS, _) => vec![format!("https://{host}:{https_port}")],
+        let by_port = port.map(|port| format!("tcp://{}", SocketAddr::new(tcp_address, port)));
+        let by_host = match protocol {
+            Protocol::TCP => Vec::new(),
+            Protocol::HTTPS => vec![format!("https://{host}:{https_port}")],
             _ => vec![format!("http://{host}:{http_port}"), format!("https://{host}:{https_port}")],
-        }
+        };
+        by_port.into_iter().chain(by_host).collect()
     }
 
     /// Opens a stream to an agent of the tunnel that `find` gives, trying another one if the first has just gone.
@@ -182,7 +191,12 @@ impl Hub {
             let Ok(work) = agent.begin() else { continue };
             let generation = Generation::new(agent.generation().number()).ok_or_else(Refusal::internal)?;
             let link = work.handle();
-            let protocol = protocol.unwrap_or_else(|| tunnel.facts().protocol);
+            let protocol = match (protocol, tunnel.facts().protocol) {
+                (Some(protocol), _) => protocol,
+                // Nobody has looked at what it is.
+                (None, Protocol::AUTO) => Protocol::TCP,
+                (None, protocol) => protocol,
+            };
             let head = StreamHead::builder(protocol).registration(link.registration, generation);
             let head = describe(head).build().map_err(|_| Refusal::internal())?;
             match tokio::time::timeout(OPEN_DEADLINE, link.session.open(head.encode())).await {

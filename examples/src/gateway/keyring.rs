@@ -2,7 +2,7 @@
 //! an older secret (SPEC 7.4).
 
 use crate::{BoxError, files, random};
-use adit_errors::Refusal;
+use adit_errors::{Code, Refusal};
 use adit_mux::Stream;
 use adit_wire_proto::control::RotatedSecret;
 use adit_wire_proto::credential::{
@@ -21,9 +21,8 @@ const MAX_OVERLAP: Duration = Duration::from_secs(86_400);
 
 /// One credential, and where it is kept.
 pub(super) struct Keyring {
-    /// None where it is kept in memory only.
-    file: Option<PathBuf>,
-    /// Held while a rotation is being saved: one at a time.
+    file: PathBuf,
+    /// Held while a change is being saved: one at a time.
     saving: Mutex<()>,
     present: watch::Sender<Secrets>,
 }
@@ -44,15 +43,10 @@ pub(super) struct SessionSecret {
 }
 
 impl Keyring {
-    /// Keeps `record` in `folder`.
-    pub(super) fn kept(folder: &Path, record: StoredCredential) -> Self {
-        Self { file: Some(path(folder)), ..Self::new(record) }
-    }
-
-    /// Keeps `record` in memory only.
-    pub(super) fn new(record: StoredCredential) -> Self {
+    /// Keeps `record` in `file`.
+    pub(super) fn kept(file: PathBuf, record: StoredCredential) -> Self {
         let present = watch::Sender::new(Secrets { record: Arc::new(record), serial: 1 });
-        Self { file: None, saving: Mutex::new(()), present }
+        Self { file, saving: Mutex::new(()), present }
     }
 
     /// The public part.
@@ -68,18 +62,16 @@ impl Keyring {
     /// Makes a new secret; the present one stays good for `overlap`. It is saved before anybody hears it, which blocks.
     ///
     /// # Errors
-    /// The refusal for whoever asked, if it couldn't be saved; then nothing has changed.
+    /// The refusal for whoever asked, if the credential was revoked or couldn't be saved; then nothing has changed.
     pub(super) fn rotate(&self, overlap: Duration) -> Result<Credential, Refusal> {
         let _turn = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut record = StoredCredential::clone(&self.record());
+        if record.is_revoked() {
+            return Err(Refusal::new(Code::CONFLICT, "the credential was revoked: mint another one"));
+        }
         let credential = Credential::from_random(record.id().kind(), record.id().nonce(), random::octets());
         record.rotate(credential.verifier(), overlap, SystemTime::now());
-        if let Some(file) = &self.file {
-            files::replace_private(file, text(&record).as_bytes()).map_err(|error| {
-                tracing::error!(kind = ?error.kind(), "a rotated secret could not be saved: the old one stays");
-                Refusal::internal()
-            })?;
-        }
+        self.save(&record)?;
         tracing::info!(credential = %record.id(), overlap = overlap.as_secs(), "the secret was rotated");
         self.present.send_modify(|present| {
             present.record = Arc::new(record);
@@ -88,12 +80,24 @@ impl Keyring {
         Ok(credential)
     }
 
-    /// Ends the credential for good.
-    pub(super) fn revoke(&self) {
+    /// Ends the credential for good: at once, and then in its file, which blocks.
+    ///
+    /// # Errors
+    /// It couldn't be saved: it is revoked until the gateway starts again, and is to be revoked again before that.
+    pub(super) fn revoke(&self) -> Result<(), Refusal> {
         let _turn = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut record = StoredCredential::clone(&self.record());
         record.revoke();
+        let saved = self.save(&record);
         self.present.send_modify(|present| present.record = Arc::new(record));
+        saved
+    }
+
+    fn save(&self, record: &StoredCredential) -> Result<(), Refusal> {
+        files::replace_private(&self.file, text(record).as_bytes()).map_err(|error| {
+            tracing::error!(kind = ?error.kind(), "a change of a credential could not be saved");
+            Refusal::internal()
+        })
     }
 }
 
@@ -167,26 +171,38 @@ pub(super) fn open(folder: &Path) -> Result<(StoredCredential, Option<String>), 
     Ok((record, Some(credential.reveal().to_string())))
 }
 
-fn path(folder: &Path) -> PathBuf {
+/// Where the gateway's first credential is.
+pub(super) fn path(folder: &Path) -> PathBuf {
     folder.join("credential")
 }
 
-/// A line each: the public id, the verifier, and while secrets overlap the one before with its end in Unix seconds.
-/// Enough to check a proof, not to make one.
-fn text(record: &StoredCredential) -> String {
+/// A line each: the public id, the verifier, while secrets overlap the one before with its end in Unix seconds, and
+/// `revoked` if it is. Enough to check a proof, not to make one.
+pub(super) fn text(record: &StoredCredential) -> String {
     let mut text = format!("{}\n{}\n", record.id(), HEXLOWER.encode(&record.current().to_octets()));
     if let Some((previous, until)) = record.previous() {
         let until = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         text += &format!("{} {until}\n", HEXLOWER.encode(&previous.to_octets()));
     }
+    if record.is_revoked() {
+        text += REVOKED;
+        text.push('\n');
+    }
     text
 }
 
-fn stored(text: &str) -> Result<StoredCredential, BoxError> {
+const REVOKED: &str = "revoked";
+
+/// What [`text`] wrote.
+pub(super) fn stored(text: &str) -> Result<StoredCredential, BoxError> {
     let mut lines = text.lines();
     let (Some(id), Some(current)) = (lines.next(), lines.next()) else { return Err(damaged()) };
-    let record = StoredCredential::new(id.parse::<CredentialId>()?, verifier(current)?);
+    let mut record = StoredCredential::new(id.parse::<CredentialId>()?, verifier(current)?);
     let Some(line) = lines.next() else { return Ok(record) };
+    if line == REVOKED {
+        record.revoke();
+        return Ok(record);
+    }
     let (previous, until) = line.split_once(' ').ok_or_else(damaged)?;
     let until =
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(until.parse()?)).ok_or_else(damaged)?;
@@ -228,6 +244,18 @@ mod tests {
             assert_eq!(good(&after, now), good(&before, now));
             assert_eq!(good(&after, now).len(), count);
         }
+    }
+
+    #[test]
+    fn a_restart_forgets_no_revocation() {
+        let start = SystemTime::UNIX_EPOCH;
+        let mut before = record();
+        let fresh = Credential::from_random(CredentialKind::ConnectSecret, 1, [2; 32]);
+        before.rotate(fresh.verifier(), Duration::from_secs(10), start);
+        before.revoke();
+        let after = stored(&text(&before)).unwrap();
+        assert!(after.is_revoked() && good(&after, start).is_empty());
+        assert_eq!(text(&after), text(&before));
     }
 
     #[test]

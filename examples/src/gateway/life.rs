@@ -214,17 +214,30 @@ pub(super) fn ended(
     tunnel: &Tunnel<Link, Facts>,
     pass: Pass,
 ) -> impl Future<Output = Refusal> + Send + use<> {
-    let (id, mut changes) = (tunnel.id(), tunnel.facts().life.changes.subscribe());
+    let id = tunnel.id();
+    until_refused(tunnel, pass.deadline(), move || recheck(&hub, id, &pass))
+}
+
+/// Waits until `check` refuses: it is asked at once, whenever the tunnel changes, and at `deadline`.
+pub(super) fn until_refused<C>(
+    tunnel: &Tunnel<Link, Facts>,
+    deadline: Option<Instant>,
+    check: C,
+) -> impl Future<Output = Refusal> + Send + use<C>
+where
+    C: Fn() -> Result<(), Refusal> + Send,
+{
+    let mut changes = tunnel.facts().life.changes.subscribe();
     async move {
         loop {
-            if let Err(refusal) = recheck(&hub, id, &pass) {
+            if let Err(refusal) = check() {
                 return refusal;
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() {
                     return Refusal::from(Code::NOT_FOUND);
                 },
-                () = until(pass.deadline()) => {}
+                () = until(deadline) => {}
             }
         }
     }

@@ -9,7 +9,9 @@ mod admin;
 mod agents;
 mod api;
 mod arrival;
+mod auto;
 mod certifier;
+mod clock;
 mod config;
 mod edge;
 mod expect;
@@ -20,9 +22,11 @@ mod issuer;
 mod keyring;
 mod leased;
 mod life;
+mod minted;
 mod own;
 mod proxy;
 mod quic;
+mod reach;
 mod receivers;
 mod registrar;
 mod reply;
@@ -33,6 +37,7 @@ mod terms;
 mod tokens;
 mod visit;
 
+pub use clock::Clock;
 pub use config::{Config, Flags};
 pub use life::WakeHook;
 
@@ -53,6 +58,7 @@ use edge::Certificates;
 use hub::{Hub, Public};
 use issuer::Issuer;
 use keyring::Keyring;
+use minted::Minted;
 use own::REVOCATIONS_PATH;
 use receivers::Receivers;
 use registrar::Registrar;
@@ -177,8 +183,9 @@ impl Gateway {
             None => Arc::<LocalCa>::clone(&authority),
         };
         let owner = OwnerId::from_u128(u128::from(state.credential.id().nonce()));
-        let tokens =
-            Arc::new(Tokens::new(Keyring::kept(&config.state, state.credential), config.tunnel_price));
+        let first = Keyring::kept(keyring::path(&config.state), state.credential);
+        let (minted, all) = Minted::open(&config.state)?;
+        let tokens = Arc::new(Tokens::new(first, minted, all, config.tunnel_price, config.clock.clone())?);
         let registrar = Registrar::new(Arc::clone(&hub), Arc::clone(&tokens), owner, config.clone());
         let keeper = Arc::new(Gatekeeper {
             hub: Arc::clone(&hub),

@@ -1,7 +1,7 @@
 //! One HTTP exchange: from a visitor's request to an agent's answer, bodies streamed both ways.
 
 use super::expect::{Awaited, await_continue};
-use super::hub::{Hub, Work};
+use super::hub::{Facts, Hub, Link, Work};
 use super::leased::Leased;
 use super::life;
 use super::own;
@@ -12,10 +12,10 @@ use adit_errors::{Code, Format, Refusal, RequestId, Style};
 use adit_mux::Stream;
 use adit_naming::Host;
 use adit_router::{
-    Admitted, CookieScope, Reaction, RequestGate, ScreenError, Traffic, Visitor as Forwarded,
-    prepare_request, prepare_response,
+    Admitted, CookieScope, Reaction, RequestGate, RouteKey, ScreenError, Traffic, Tunnel,
+    Visitor as Forwarded, prepare_request, prepare_response,
 };
-use adit_wire_proto::{StreamHeadBuilder, TlsFacts};
+use adit_wire_proto::{Protocol, StreamHeadBuilder, TlsFacts};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -39,6 +39,17 @@ pub(super) struct Visitor {
     pub(super) local: SocketAddr,
     /// What TLS was set up with, if the gateway ended it.
     pub(super) tls: Option<Edge>,
+    /// The public port that leads to the tunnel, where no host does.
+    pub(super) port: Option<u16>,
+}
+
+impl Visitor {
+    fn find(&self, hub: &Hub, host: &Host) -> Option<Arc<Tunnel<Link, Facts>>> {
+        match self.port {
+            Some(port) => hub.routes.find(RouteKey::tcp_port(port)),
+            None => hub.find(host),
+        }
+    }
 }
 
 /// A TLS session that ended here.
@@ -77,7 +88,8 @@ pub(super) async fn answer(
             return Ok(response);
         }
     };
-    if let Some(response) = own::answer(&hub, &visitor, &admitted.host, &request) {
+    let own = visitor.port.is_none().then(|| own::answer(&hub, &visitor, &admitted.host, &request));
+    if let Some(response) = own.flatten() {
         return Ok(response);
     }
     match forward(&hub, &visitor, &admitted, request, &id).await {
@@ -108,17 +120,20 @@ async fn forward(
     id: &RequestId,
 ) -> Result<Response<Answer>, Refused> {
     let host = &admitted.host;
-    if hub.is_for_webhooks(host) {
+    if visitor.port.is_none() && hub.is_for_webhooks(host) {
         return Ok(visit::receive_webhook(&hub.receivers, request).await?);
     }
-    let tunnel = hub.find(host).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+    let tunnel = visitor.find(hub, host).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
     let (facts, is_tls) = (tunnel.facts(), visitor.tls.is_some());
     let (forward, mut request) = match visit::admit(&tunnel, visitor.address.ip(), is_tls, request).await? {
         Admission::Forward(forward, request) => (forward, *request),
         Admission::Enter(entrance) => return Ok(reply::enter(&entrance)),
     };
     let ended = life::ended(Arc::clone(hub), &tunnel, *forward.pass());
-    let (stream, work) = hub.open(|hub| hub.find(host), |head| describe(head, visitor, host, id)).await?;
+    let protocol = (facts.protocol == Protocol::AUTO).then_some(Protocol::HTTP);
+    let opened =
+        hub.open_as(protocol, |hub| visitor.find(hub, host), |head| describe(head, visitor, host, id));
+    let (stream, work) = opened.await?;
     let forwarded = Forwarded::new(visitor.address, host, visitor.tls.is_some(), visitor.local.port());
     let held = prepare_request(request.headers_mut(), &forwarded, |protocol| {
         protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
@@ -126,8 +141,7 @@ async fn forward(
     facts.policy.prepare_request(&forward, request.headers_mut());
     let upgrading = held.upgrade.is_some();
     let theirs = upgrading.then(|| hyper::upgrade::on(&mut request));
-    let in_use = facts.life.use_for(Traffic::Http);
-    let stream = Leased::new(stream, ended, facts.policy.byte_budget().cloned(), in_use);
+    let stream = Leased::new(stream, ended, facts, &work, Traffic::Http);
     let request = await_continue(to_http1(request, host, id)?);
     let mut response = send(stream, work, request).await?;
     let scope = CookieScope::OwnHost(host.domain().unwrap_or_default());
@@ -180,8 +194,8 @@ fn to_http1(mut request: Request<Sent>, host: &Host, id: &RequestId) -> Result<R
 }
 
 fn describe(head: StreamHeadBuilder, visitor: &Visitor, host: &Host, id: &RequestId) -> StreamHeadBuilder {
-    let head =
-        head.visitor(visitor.address).local(visitor.local).host(host.to_string()).request_id(id.to_string());
+    let head = head.visitor(visitor.address).local(visitor.local).host(host.to_string());
+    let head = head.request_id(id.to_string()).port(visitor.port.unwrap_or_default());
     match &visitor.tls {
         Some(edge) => head.tls(edge.facts.clone()),
         None => head,

@@ -194,15 +194,24 @@ async fn carry(
     let opened = hub.open_as(Some(Protocol::UDP), |hub| hub.find(host), describe).await;
     let (stream, work) = opened?;
     let mut flow: Flow = work.handle().flows.opened(stream);
+    // Datagrams that wait too long for their turn are lost, as on any way that is too narrow.
+    let keep_pace = async |datagram: &Bytes| {
+        if let Some(pace) = &work.handle().pace {
+            let at = pace.charge(u64::try_from(datagram.len()).unwrap_or(u64::MAX), Instant::now());
+            tokio::time::sleep_until(at.into()).await;
+        }
+    };
     loop {
         tokio::select! {
             Some(datagram) = waiting.recv() => {
                 charge(&datagram)?;
+                keep_pace(&datagram).await;
                 flow.send(datagram).await?;
             }
             answer = flow.receive() => match answer {
                 Some(answer) => {
                     charge(&answer)?;
+                    keep_pace(&answer).await;
                     said.send(Said::Answer(path, answer)).await?;
                 }
                 None => return Ok(()),

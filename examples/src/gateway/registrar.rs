@@ -6,7 +6,7 @@ mod tunnel;
 use super::hub::{Hub, Link};
 use super::terms::PolicyDocument;
 use super::tokens::Tokens;
-use super::{Config, take_visits, tcp};
+use super::{Config, reach, take_visits, tcp};
 use crate::random;
 use crate::udp::Flows;
 use adit_errors::{Code, Refusal};
@@ -16,7 +16,7 @@ use adit_naming::{NameRules, NameStyle, Timestamp, TunnelName};
 use adit_router::{Attached, Command, Join, Policy, PortLease, PortPool, Record, State, Transport, TunnelId};
 use adit_wire_proto::Protocol;
 use adit_wire_proto::control::{
-    self, Generation, Notice, Register, Registered, RegistrationId, TlsMode, TunnelStatus,
+    self, Generation, Notice, Register, Registered, RegistrationId, TlsMode, TunnelStatus, Visibility,
 };
 use adit_wire_proto::credential::CredentialId;
 use std::collections::HashMap;
@@ -59,6 +59,20 @@ pub(super) struct Grant {
     lease: Option<PortLease>,
 }
 
+/// A tunnel's place in the books.
+struct Entered {
+    id: TunnelId,
+    is_private: bool,
+}
+
+/// What is asked for beside the name.
+struct Wish {
+    protocol: Protocol,
+    port: Option<u16>,
+    is_private: bool,
+    document: Option<PolicyDocument>,
+}
+
 /// Who asks.
 pub(super) struct Applicant<'a> {
     pub(super) credential: CredentialId,
@@ -97,9 +111,16 @@ impl Registrar {
             document.build(&Policy::new())?;
         }
         let name = self.claim(&wanted.claim)?.into_name();
-        let id = self.enter(&name, protocol, ttl)?;
-        let reservation = self.tokens.reserve(applicant.credential, id)?;
-        let opened = self.open(applicant, name, protocol, wanted.port, document).await;
+        let entered = self.enter(&name, reach::owner_of(applicant.credential), protocol, ttl)?;
+        let is_private = match wanted.visibility {
+            Visibility::PUBLIC => false,
+            Visibility::PRIVATE => true,
+            // What nobody speaks of stays as it is.
+            _ => entered.is_private,
+        };
+        let reservation = self.tokens.reserve(applicant.credential, entered.id)?;
+        let wish = Wish { protocol, port: wanted.port, is_private, document };
+        let opened = self.open(applicant, name, wish).await;
         match opened {
             Ok(opened) => {
                 self.tokens.commit(applicant.credential, &reservation)?;
@@ -117,17 +138,15 @@ impl Registrar {
         &self,
         applicant: &Applicant<'_>,
         name: TunnelName,
-        protocol: Protocol,
-        port: Option<u16>,
-        document: Option<PolicyDocument>,
+        wish: Wish,
     ) -> Result<(Registered, Grant), Refusal> {
-        let wants_any = port.is_none_or(|port| port == 0);
+        let wants_any = wish.port.is_none_or(|port| port == 0);
         let mut attempts = if wants_any { MAX_PORT_ATTEMPTS } else { 1 };
         loop {
-            let lease = self.lease(&name, protocol, port)?;
-            let Some(open) = &lease else { return self.attach(applicant, name, lease, document) };
+            let lease = self.lease(&name, &wish)?;
+            let Some(open) = &lease else { return self.attach(applicant, name, lease, wish) };
             match self.listen(&name, open).await {
-                Ok(()) => return self.attach(applicant, name, lease, document),
+                Ok(()) => return self.attach(applicant, name, lease, wish),
                 Err(refusal) if attempts <= 1 => return Err(refusal),
                 // Another program has that one; whoever takes any port gets the next.
                 Err(_) => attempts -= 1,
@@ -210,34 +229,30 @@ impl Registrar {
     fn enter(
         &self,
         name: &TunnelName,
+        owner: OwnerId,
         protocol: Protocol,
         ttl: Option<Duration>,
-    ) -> Result<TunnelId, Refusal> {
+    ) -> Result<Entered, Refusal> {
         let mut books = self.books();
         let tunnel =
-            books.tunnels.entry(name.clone()).or_insert_with(|| self.new_tunnel(name, protocol, ttl));
+            books.tunnels.entry(name.clone()).or_insert_with(|| self.new_tunnel(name, owner, protocol, ttl));
         if tunnel.protocol != protocol {
             // A tunnel is what its name and its way of ending TLS say; what carried TLS through can't be ended here.
             return Err(Refusal::new(Code::CONFLICT, "this name belongs to a tunnel of another kind"));
         }
-        Ok(tunnel.record.id())
+        Ok(Entered { id: tunnel.record.id(), is_private: tunnel.is_private })
     }
 
     /// A port for the tunnel, if it is to have one.
-    fn lease(
-        &self,
-        name: &TunnelName,
-        protocol: Protocol,
-        port: Option<u16>,
-    ) -> Result<Option<PortLease>, Refusal> {
-        if protocol != Protocol::TCP {
+    fn lease(&self, name: &TunnelName, wish: &Wish) -> Result<Option<PortLease>, Refusal> {
+        if wish.is_private || !matches!(wish.protocol, Protocol::TCP | Protocol::AUTO) {
             return Ok(None);
         }
         let mut books = self.books();
         let Books { tunnels, ports, .. } = &mut *books;
         let tunnel = tunnels.get(name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
         let (id, now) = (tunnel.record.id(), Instant::now());
-        let lease = match port {
+        let lease = match wish.port {
             Some(port) if port != 0 => ports.claim(id, port, now),
             _ => ports.claim_any(id, random::number(), now),
         };
@@ -298,14 +313,19 @@ impl Registrar {
         applicant: &Applicant<'_>,
         name: TunnelName,
         lease: Option<PortLease>,
-        document: Option<PolicyDocument>,
+        wish: Wish,
     ) -> Result<(Registered, Grant), Refusal> {
         let mut books = self.books();
         let registration = books.next_registration;
         books.next_registration = registration.next().ok_or_else(Refusal::internal)?;
-        let tunnel = books.tunnels.get_mut(&name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+        let Books { tunnels, ports, .. } = &mut *books;
+        let tunnel = tunnels.get_mut(&name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+        tunnel.is_private = wish.is_private;
+        if let Some(port) = tunnel.port.take_if(|_| wish.is_private) {
+            ports.release(tunnel.record.id(), port.lease.port());
+        }
         let mut token = None;
-        if let Some(document) = document {
+        if let Some(document) = wish.document {
             let built = document.build(&tunnel.policy)?;
             token = tunnel.set_policy(document, built);
         }
@@ -315,6 +335,7 @@ impl Registrar {
             session: applicant.session.clone(),
             flows: applicant.flows.clone(),
             registration,
+            pace: self.tokens.pace(applicant.credential),
             notices: applicant.notices.clone(),
         };
         let (id, protocol, state) = (tunnel.record.id(), tunnel.protocol, tunnel.record.state());
@@ -335,11 +356,13 @@ impl Registrar {
         supersede(attached, on_wire);
         let mut registered = Registered::new(registration, on_wire, name.as_str());
         registered.tunnel = id.to_string();
-        registered.addresses = self.hub.addresses(protocol, &name, lease.as_ref().map(PortLease::port));
+        if !wish.is_private {
+            registered.addresses = self.hub.addresses(protocol, &name, lease.as_ref().map(PortLease::port));
+        }
         registered.status = status(state);
         registered.visitor_token =
             token.and_then(|token| control::VisitorToken::new(token.reveal().to_owned()));
-        if protocol == Protocol::HTTP {
+        if matches!(protocol, Protocol::HTTP | Protocol::AUTO) && !wish.is_private {
             self.hub.wish_certificate(&name);
         }
         if protocol == Protocol::HTTPS {
@@ -389,12 +412,13 @@ fn status_notice(registration: RegistrationId, state: State) -> Notice {
 /// What this gateway carries.
 fn protocol(wanted: &Register) -> Result<Protocol, Refusal> {
     match (wanted.protocol, wanted.tls_mode) {
-        (Protocol::HTTP | Protocol::AUTO, TlsMode::UNSPECIFIED | TlsMode::EDGE) => Ok(Protocol::HTTP),
+        (Protocol::HTTP, TlsMode::UNSPECIFIED | TlsMode::EDGE) => Ok(Protocol::HTTP),
+        (Protocol::AUTO, TlsMode::UNSPECIFIED) => Ok(Protocol::AUTO),
         (Protocol::HTTPS, TlsMode::UNSPECIFIED | TlsMode::PASSTHROUGH) => Ok(Protocol::HTTPS),
         (Protocol::TCP, TlsMode::UNSPECIFIED | TlsMode::NONE) => Ok(Protocol::TCP),
         _ => Err(Refusal::new(
             Code::UNSUPPORTED_FEATURE,
-            "this gateway carries http with TLS at the edge, https passed through, and tcp",
+            "this gateway carries http with TLS at the edge, https passed through, tcp, and auto",
         )),
     }
 }

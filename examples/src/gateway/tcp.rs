@@ -3,11 +3,12 @@
 use super::arrival::Arrival;
 use super::hub::{Facts, Hub};
 use super::leased::Leased;
-use super::life;
+use super::{auto, life};
 use crate::BoxError;
 use adit_errors::{Code, Refusal};
 use adit_mux::{RelayOptions, relay};
 use adit_router::{Decision, Pass, RouteKey, Traffic, Verdict, Visit};
+use adit_wire_proto::Protocol;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -19,25 +20,39 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, address: SocketAddr)
     }
 }
 
-/// TCP has no words for a refusal: a visitor who can't be served is reset.
 async fn visit(hub: &Arc<Hub>, socket: TcpStream, address: SocketAddr) -> Result<(), BoxError> {
     let port = socket.local_addr()?.port();
-    let Arrival { io, address, local } = Arrival::take(hub, socket, address).await?;
+    let arrival = Arrival::take(hub, socket, address).await?;
+    let tunnel = hub.routes.find(RouteKey::tcp_port(port)).ok_or("no tunnel has this port")?;
+    match tunnel.facts().protocol {
+        Protocol::AUTO => auto::visit(hub, arrival, port).await,
+        protocol => carry(hub, arrival, port, protocol).await,
+    }
+}
+
+/// Carries a connection's octets, as a stream of `protocol`, to the agent of the tunnel that has the port.
+///
+/// TCP has no words for a refusal: a visitor who can't be served is reset.
+pub(super) async fn carry(
+    hub: &Arc<Hub>,
+    arrival: Arrival,
+    port: u16,
+    protocol: Protocol,
+) -> Result<(), BoxError> {
+    let Arrival { io, address, local } = arrival;
     let find = |hub: &Hub| hub.routes.find(RouteKey::tcp_port(port));
     let tunnel = find(hub).ok_or("no tunnel has this port")?;
-    let lease = pass_of(Facts::decide(&tunnel, &Visit::connection(address.ip())));
-    let opened = match lease {
+    let facts = tunnel.facts();
+    let opened = match unread(facts, Facts::decide(&tunnel, &Visit::connection(address.ip()))) {
         Ok(pass) => hub
-            .open(find, |head| head.visitor(address).local(local).port(port))
+            .open_as(Some(protocol), find, |head| head.visitor(address).local(local).port(port))
             .await
             .map(|opened| (opened, life::ended(Arc::clone(hub), &tunnel, pass))),
         Err(refusal) => Err(refusal),
     };
     match opened {
         Ok(((stream, work), ended)) => {
-            let facts = tunnel.facts();
-            let in_use = facts.life.use_for(Traffic::Other);
-            let io = Leased::new(io, ended, facts.policy.byte_budget().cloned(), in_use);
+            let io = Leased::new(io, ended, facts, &work, Traffic::Other);
             let report = relay(stream, io, RelayOptions::default()).await;
             tracing::debug!(?report, "a TCP visit ended");
             drop(work);
@@ -48,6 +63,14 @@ async fn visit(hub: &Arc<Hub>, socket: TcpStream, address: SocketAddr) -> Result
             Err(refusal.into())
         }
     }
+}
+
+/// The same for a tunnel on whose port requests are read, too.
+fn unread(facts: &Facts, decision: Decision) -> Result<Pass, Refusal> {
+    if facts.protocol == Protocol::AUTO && facts.rules_requests {
+        return Err(Refusal::from(Code::ACCESS_DENIED));
+    }
+    pass_of(decision)
 }
 
 /// What a connection of which nothing is read rests on, if it is let in.

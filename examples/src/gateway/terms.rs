@@ -111,6 +111,13 @@ impl PolicyDocument {
         })
     }
 
+    /// Whether anything here is about requests, so that octets which nobody reads can't be held to it.
+    pub(super) fn rules_requests(&self) -> bool {
+        let fields = [&self.request_headers, &self.response_headers];
+        let has_fields = fields.iter().any(|fields| !fields.set.is_empty() || !fields.remove.is_empty());
+        has_fields || !self.allow_methods.is_empty() || !self.deny_paths.is_empty() || self.webhook.is_some()
+    }
+
     /// Builds the policy on the one before: tokens, shares and counters stay.
     ///
     /// # Errors

@@ -1,10 +1,12 @@
 //! An upstream, a gateway and agents on the loopback interface, and a visitor who tries everything.
 
 mod acme;
+mod auto;
 mod clients;
 mod owner;
 mod pattern;
 mod quic;
+mod reach;
 mod rows;
 mod table;
 mod tls_rows;
@@ -64,6 +66,8 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("webhook receiver: signed, unsigned, polled", owner::webhooks(&world)).await;
     table.row("budget spent: refused until an owner raises", owner::budget(&mut world)).await;
     table.row("reserved port: nobody else gets it", owner::reserved_port(&mut world)).await;
+    table.row("auto port: HTTP and SSH told apart", auto::told_apart(&mut world)).await;
+    table.row("private: reached by owner and by grant", reach::private(&mut world)).await;
     println!("{}", table.summary());
     if config.serve {
         world.describe();

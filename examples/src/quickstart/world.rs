@@ -3,7 +3,7 @@
 use super::clients::{Clients, Identity};
 use super::{owner, quic, upstream, visitor};
 use crate::BoxError;
-use crate::agent::{self, Event, Link, Local, Secret, Terms, Tunnel, Upstream};
+use crate::agent::{self, Event, Link, Local, Reach, Secret, Terms, Tunnel, Upstream};
 use crate::gateway::{self, Gateway, WakeHook};
 use adit_router::Cents;
 use rustls::pki_types::CertificateDer;
@@ -198,9 +198,25 @@ impl World {
         Ok(self.woken.lock().await.recv().await.ok_or("nothing wakes any more")?)
     }
 
+    /// Where the HTTP upstream is.
+    pub(super) const fn upstream(&self) -> SocketAddr {
+        self.upstream
+    }
+
     /// Where the TCP upstream is.
     pub(super) const fn echo(&self) -> SocketAddr {
         self.echo
+    }
+
+    /// Opens another agent's tunnel at a local port, with `key` or else the connect secret.
+    pub(super) async fn reach(&self, name: &str, key: Option<&str>) -> Result<SocketAddr, BoxError> {
+        let link = link(&self.gateway, &self.folder.join("reach"));
+        let key = key.or_else(|| self.gateway.fresh_secret()).ok_or("the gateway is not new")?;
+        let secret = key.parse::<Secret>()?;
+        let reach = Reach::bind(name, 0).await?;
+        let address = reach.local_address()?;
+        tokio::spawn(async move { reach.run(&link, &secret, &CancellationToken::new(), drop).await });
+        Ok(address)
     }
 
     /// The public host of the tunnel `name`.
@@ -311,15 +327,7 @@ async fn start_agent_as(
     asked: Asked,
 ) -> Result<(Runtime, Vec<String>, Option<String>), BoxError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let link = Link {
-        gateway: gateway.agent_address().to_string(),
-        server_name: gateway.server_name().to_owned(),
-        ca: gateway.anchor_path(),
-        secret_file: None,
-        rotate_secret: None,
-        state: folder.to_owned(),
-        json: false,
-    };
+    let link = link(gateway, folder);
     let (report, mut events) = mpsc::unbounded_channel();
     let secret = match &asked.secret {
         Some(secret) => secret.parse::<Secret>()?,
@@ -365,4 +373,16 @@ async fn nobody() -> Result<Upstream, BoxError> {
 pub(super) fn port_of(addresses: &[String]) -> Option<SocketAddr> {
     let (_, port) = addresses.first()?.rsplit_once(':')?;
     Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().ok()?)))
+}
+
+fn link(gateway: &Gateway, folder: &Path) -> Link {
+    Link {
+        gateway: gateway.agent_address().to_string(),
+        server_name: gateway.server_name().to_owned(),
+        ca: gateway.anchor_path(),
+        secret_file: None,
+        rotate_secret: None,
+        state: folder.to_owned(),
+        json: false,
+    }
 }

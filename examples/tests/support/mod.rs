@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
+pub mod streaming;
+
 use adit_examples::BoxError;
 use adit_examples::agent::{self, Event, Link, Local, Secret, Terms, Tunnel, Upstream};
 use adit_examples::gateway::{Config, Gateway};
@@ -108,6 +110,17 @@ impl World {
         body: Value,
     ) -> (u16, String, Value) {
         let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.call(token, fields, method, path, &body).await
+    }
+
+    async fn call(
+        &self,
+        token: &str,
+        fields: &[(&str, &str)],
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> (u16, String, Value) {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n");
         head += &format!("authorization: Bearer {token}\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in fields {
@@ -118,6 +131,13 @@ impl World {
         let (head, body) = reply.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, head.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    /// A request to the admin API, as its owner, with a body that need not be JSON.
+    pub async fn api_raw(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let token = self.gateway.fresh_admin_token().unwrap().to_owned();
+        let (status, _, answer) = self.call(&token, &[], method, path, body).await;
+        (status, answer)
     }
 
     pub fn host(&self, name: &str) -> String {
@@ -279,6 +299,16 @@ impl Agent {
     pub async fn serving(&mut self) -> Vec<String> {
         self.event(|event| match event {
             Event::Serving { addresses, .. } => Some(addresses.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits until the tunnel is public, or the agent stops for good with a code.
+    pub async fn serving_or_stopped(&mut self) -> Option<String> {
+        self.event(|event| match event {
+            Event::Serving { .. } => Some(None),
+            Event::Stopped { code, .. } => Some(Some(code.clone())),
             _ => None,
         })
         .await

@@ -1,5 +1,6 @@
 //! What the owner of tunnels may do, whether or not an agent is connected.
 
+use super::super::reach::ReachDocument;
 use super::super::terms::PolicyDocument;
 use super::super::{moment, seconds};
 use super::{Books, Registrar, Tunnel, now, status_notice};
@@ -32,6 +33,8 @@ pub(in super::super) struct TunnelView {
     public_addresses: Vec<String>,
     policy: PolicyDocument,
     auth_mode: &'static str,
+    visibility: &'static str,
+    reach: ReachDocument,
     /// Shown once, when it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     auth_token: Option<String>,
@@ -45,6 +48,8 @@ pub(in super::super) struct NewTunnel {
     name: Option<String>,
     protocol: Option<String>,
     ttl_seconds: Option<u64>,
+    /// `public` (the default), or `private`: for other agents only.
+    visibility: Option<String>,
     #[serde(default)]
     policy: Option<PolicyDocument>,
 }
@@ -82,12 +87,14 @@ impl Registrar {
     pub(in super::super) fn create(&self, new: &NewTunnel) -> Result<TunnelView, Refusal> {
         let protocol = protocol(new.protocol.as_deref())?;
         let claim = new.name.clone().map_or(Claim::Assigned, Claim::Name);
+        let is_private = is_private(new.visibility.as_deref())?;
         let built = new.policy.as_ref().map(|document| document.build(&Default::default())).transpose()?;
         // Taken in one step: of two who create at once, one is refused.
         let name = self.claim_new(&claim)?.into_name();
         let mut books = self.books();
         let ttl = new.ttl_seconds.map(Duration::from_secs);
-        let mut tunnel = self.new_tunnel(&name, protocol, ttl);
+        let mut tunnel = self.new_tunnel(&name, self.owner, protocol, ttl);
+        tunnel.is_private = is_private;
         let mut token = None;
         if let (Some(document), Some(built)) = (&new.policy, built) {
             token = tunnel.set_policy(document.clone(), built);
@@ -154,6 +161,16 @@ impl Registrar {
         })
     }
 
+    /// Says to whose agents a tunnel is visible beside its owner's. Streams of those to whom it no longer is end.
+    pub(in super::super) fn set_reach(&self, id: &str, reach: ReachDocument) -> Result<TunnelView, Refusal> {
+        self.with(id, |registrar, tunnel| {
+            tunnel.visibility = Arc::new(reach.build(tunnel.owner, &registrar.tokens)?);
+            tunnel.reach = reach;
+            registrar.settle(tunnel)?;
+            Ok(registrar.view(tunnel, None))
+        })
+    }
+
     /// Makes a new token for visitors; the old one is good no longer.
     pub(in super::super) fn rotate_token(&self, id: &str) -> Result<TunnelView, Refusal> {
         self.with(id, |registrar, tunnel| {
@@ -202,13 +219,16 @@ impl Registrar {
         })
     }
 
-    /// Time has passed: times to live and graces end.
+    /// Time has passed: times to live and graces end, and budgets of bytes begin anew with the month.
     pub(in super::super) fn tick(&self) {
         let mut books = self.books();
-        let due = moment().system();
+        let due = self.config.clock.now();
         let mut gone = Vec::new();
         let Books { tunnels, names, .. } = &mut *books;
         for (name, tunnel) in tunnels.iter_mut() {
+            if let Some(bytes) = tunnel.policy.byte_budget() {
+                bytes.turn(due);
+            }
             if tunnel.record.next_tick().is_none_or(|at| at > due) {
                 continue;
             }
@@ -276,6 +296,9 @@ impl Registrar {
     }
 
     fn addresses(&self, tunnel: &Tunnel) -> Vec<String> {
+        if tunnel.is_private {
+            return Vec::new();
+        }
         let port = tunnel.port.as_ref().map(|port| port.lease.port());
         self.hub.addresses(tunnel.protocol, tunnel.record.name(), port)
     }
@@ -301,6 +324,8 @@ impl Registrar {
             public_addresses: self.addresses(tunnel),
             policy: tunnel.document.clone(),
             auth_mode: tunnel.policy.auth_mode().as_str(),
+            visibility: if tunnel.is_private { "private" } else { "public" },
+            reach: tunnel.reach.clone(),
             auth_token: token.map(|token| token.reveal().to_owned()),
         }
     }
@@ -355,10 +380,19 @@ fn find<'a>(
 
 fn protocol(name: Option<&str>) -> Result<Protocol, Refusal> {
     match name {
-        None | Some("auto" | "http") => Ok(Protocol::HTTP),
+        None | Some("http") => Ok(Protocol::HTTP),
+        Some("auto") => Ok(Protocol::AUTO),
         Some("https") => Ok(Protocol::HTTPS),
         Some("tcp") => Ok(Protocol::TCP),
         Some(_) => Err(Refusal::new(Code::VALIDATION_FAILED, "protocol is auto, http, https or tcp")),
+    }
+}
+
+fn is_private(visibility: Option<&str>) -> Result<bool, Refusal> {
+    match visibility {
+        None | Some("public") => Ok(false),
+        Some("private") => Ok(true),
+        Some(_) => Err(Refusal::new(Code::VALIDATION_FAILED, "visibility is public or private")),
     }
 }
 
@@ -366,6 +400,7 @@ fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::HTTPS => "https",
         Protocol::TCP => "tcp",
+        Protocol::AUTO => "auto",
         _ => "http",
     }
 }

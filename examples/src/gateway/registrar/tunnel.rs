@@ -2,12 +2,15 @@
 
 use super::super::hub::Facts;
 use super::super::life::Life;
+use super::super::reach::ReachDocument;
 use super::super::terms::{Built, PolicyDocument};
 use super::{Config, Registrar};
 use crate::random;
+use adit_naming::ownership::OwnerId;
 use adit_naming::{CustomDomain, TunnelName};
 use adit_router::{
-    Connection, NewRecord, OwnedRouteKey, Policy, PortLease, Record, RouteKey, TunnelId, VisitorToken,
+    Connection, NewRecord, OwnedRouteKey, Policy, PortLease, Record, RouteKey, TunnelId, Visibility,
+    VisitorToken,
 };
 use adit_wire_proto::Protocol;
 use std::sync::Arc;
@@ -18,6 +21,12 @@ use tokio::task::AbortHandle;
 pub(super) struct Tunnel {
     pub(super) record: Record,
     pub(super) protocol: Protocol,
+    /// Whose credential made it.
+    pub(super) owner: OwnerId,
+    /// Other agents reach it, and no visitor.
+    pub(super) is_private: bool,
+    pub(super) reach: ReachDocument,
+    pub(super) visibility: Arc<Visibility>,
     pub(super) port: Option<PublicPort>,
     pub(super) connection: Connection,
     pub(super) document: PolicyDocument,
@@ -39,7 +48,13 @@ impl Drop for PublicPort {
 
 impl Registrar {
     /// A tunnel of this name that nobody serves yet.
-    pub(super) fn new_tunnel(&self, name: &TunnelName, protocol: Protocol, ttl: Option<Duration>) -> Tunnel {
+    pub(super) fn new_tunnel(
+        &self,
+        name: &TunnelName,
+        owner: OwnerId,
+        protocol: Protocol,
+        ttl: Option<Duration>,
+    ) -> Tunnel {
         let mut new = NewRecord::new(TunnelId::from_u128(random::wide()), name.clone());
         if protocol == Protocol::HTTPS {
             new = new.tls_mode(adit_router::TlsMode::Passthrough);
@@ -52,6 +67,10 @@ impl Registrar {
         Tunnel {
             record,
             protocol,
+            owner,
+            is_private: false,
+            reach: ReachDocument::default(),
+            visibility: Arc::new(Visibility::of(owner)),
             port: None,
             connection: Connection::new(),
             document: PolicyDocument::default(),
@@ -70,16 +89,23 @@ impl Tunnel {
         built.token
     }
 
-    /// The ways by which visitors reach it.
+    /// The ways by which visitors and other agents reach it.
     pub(super) fn keys(&self, domains: &[(CustomDomain, TunnelName)]) -> Vec<OwnedRouteKey> {
+        let mut keys = if self.is_private { Vec::new() } else { self.public_keys(domains) };
+        keys.push(RouteKey::private(self.record.name().borrowed()).into_owned());
+        keys
+    }
+
+    fn public_keys(&self, domains: &[(CustomDomain, TunnelName)]) -> Vec<OwnedRouteKey> {
         match (self.protocol, &self.port) {
             (Protocol::TCP, Some(port)) => vec![RouteKey::tcp_port(port.lease.port()).into_owned()],
             (Protocol::TCP, None) => Vec::new(),
-            _ => {
+            (_, port) => {
                 let own = domains.iter().filter(|(_, name)| name == self.record.name());
                 let domains = own.map(|(domain, _)| RouteKey::domain(domain.borrowed()).into_owned());
                 let name = RouteKey::name(self.record.name().borrowed()).into_owned();
-                std::iter::once(name).chain(domains).collect()
+                let port = port.as_ref().map(|port| RouteKey::tcp_port(port.lease.port()).into_owned());
+                std::iter::once(name).chain(domains).chain(port).collect()
             }
         }
     }
@@ -88,7 +114,9 @@ impl Tunnel {
     pub(super) fn facts(&self) -> Facts {
         Facts {
             protocol: self.protocol,
+            rules_requests: self.document.rules_requests(),
             record: Arc::new(self.record.clone()),
+            visibility: Arc::clone(&self.visibility),
             policy: Arc::clone(&self.policy),
             life: Arc::clone(&self.life),
         }

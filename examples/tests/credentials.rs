@@ -1,0 +1,138 @@
+//! Credentials that are minted, rotated and revoked: what becomes of sessions and visitors, and what a restart keeps.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs, reason = "a test")]
+
+mod support;
+
+use adit_examples::gateway::{Config, Gateway};
+use adit_wire_proto::credential::Credential;
+use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
+use std::path::Path;
+use support::streaming::{Streaming, Ticker};
+use support::{Agent, Folder, Greeter, PATIENCE, World, get, http_tunnel, raw};
+
+#[tokio::test]
+async fn a09_a_revoked_credential_ends_its_streams_within_5_s_and_opens_no_session() {
+    let world = World::start().await;
+    let (upstream, other) = (Ticker::start().await, Ticker::start().await);
+    let (id, key) = mint(&world, json!({ "name": "ci" })).await;
+    let mut agent = Agent::start(http_tunnel(upstream, "my-app"), world.link(), &key);
+    agent.serving().await;
+    world.agent(http_tunnel(other, "other-app")).serving().await;
+    let mut running = Streaming::start(world.http().await, &get(&world.host("my-app"))).await;
+    let mut beside = Streaming::start(world.http().await, &get(&world.host("other-app"))).await;
+    running.goes_on().await;
+    let (_, revoked) = world.api("DELETE", &format!("/tokens/{id}"), Value::Null).await;
+    assert_eq!(revoked["isRevoked"], true);
+    // Who comes now finds no agent, while what runs is being ended.
+    let refused = raw(world.http().await, &get(&world.host("my-app"))).await;
+    assert!(refused.starts_with("HTTP/1.1 502") && refused.contains("TUNNEL_OFFLINE"), "{refused}");
+    running.ends_cut_off().await;
+    beside.goes_on().await;
+    assert_eq!(agent.stopped().await.0, "AUTH_FAILED");
+    let mut again = Agent::start(http_tunnel(upstream, "my-app"), world.link(), &key);
+    assert_eq!(again.stopped().await.0, "AUTH_FAILED");
+}
+
+#[tokio::test]
+async fn a_rotated_token_and_the_one_before_are_good_and_the_one_before_that_is_not() {
+    let world = World::start().await;
+    let upstream = Greeter::start("a").await;
+    let (id, first) = mint(&world, json!({ "name": "ci" })).await;
+    let mut keys = vec![first];
+    for _ in 0..2 {
+        let (status, rotated) = world.api("POST", &format!("/tokens/{id}/rotate"), Value::Null).await;
+        assert_eq!((status, rotated["id"].as_str()), (200, Some(id.as_str())));
+        keys.push(rotated["apiKey"].as_str().unwrap().to_owned());
+    }
+    let start = |key: &str| Agent::start(http_tunnel(upstream.address, "my-app"), world.link(), key);
+    assert_eq!(start(&keys[0]).stopped().await.0, "AUTH_FAILED");
+    start(&keys[1]).serving().await;
+    start(&keys[2]).serving().await;
+    assert_eq!(world.api("DELETE", &format!("/tokens/{id}"), Value::Null).await.0, 200);
+    assert_eq!(start(&keys[2]).stopped().await.0, "AUTH_FAILED");
+    let (status, answer) = world.api("POST", &format!("/tokens/{id}/rotate"), Value::Null).await;
+    assert_eq!((status, answer["error"].as_str()), (409, Some("CONFLICT")), "a revoked one stays revoked");
+}
+
+#[tokio::test]
+async fn a_restart_keeps_tokens_with_their_terms_and_forgets_no_revocation() {
+    let folder = Folder::new();
+    let config = Config::on_loopback(folder.0.join("gateway"), (36_200, 36_299));
+    let world = open(&config, folder, None).await;
+    let upstream = Greeter::start("a").await;
+    let (kept, key) = mint(&world, json!({ "name": "ci", "tunnelQuota": 1, "ttlHours": 1 })).await;
+    let (gone, revoked) = mint(&world, json!({ "name": "lost" })).await;
+    world.api("DELETE", &format!("/tokens/{gone}"), Value::Null).await;
+    world.api("PUT", &format!("/tokens/{kept}/budget"), json!({ "monthlyBudgetUsdCents": 7 })).await;
+    let (_, before) = world.api("GET", "/tokens", Value::Null).await;
+    let owner = world.gateway.fresh_admin_token().unwrap().to_owned();
+    closed_and_without(&world.folder.0.join("gateway/tokens"), &[&key, &revoked]);
+
+    let World { gateway, secret, folder } = world;
+    gateway.stop(PATIENCE).await;
+    let world = open(&config, folder, Some(secret)).await;
+    let (_, _, after) = world.api_as(&owner, &[], "GET", "/tokens", Value::Null).await;
+    assert_eq!(after, before);
+    let start = |name: &str, key: &str| Agent::start(http_tunnel(upstream.address, name), world.link(), key);
+    start("one", &key).serving().await;
+    assert_eq!(start("two", &key).stopped().await.0, "QUOTA_EXCEEDED", "its terms hold");
+    assert_eq!(start("three", &revoked).stopped().await.0, "AUTH_FAILED");
+}
+
+#[tokio::test]
+async fn a_restart_forgets_no_revocation_of_the_connect_secret() {
+    let folder = Folder::new();
+    let config = Config::on_loopback(folder.0.join("gateway"), (36_300, 36_399));
+    let world = open(&config, folder, None).await;
+    let upstream = Greeter::start("a").await;
+    let (_, all) = world.api("GET", "/tokens", Value::Null).await;
+    let id = all[0]["id"].as_str().unwrap();
+    assert_eq!(all[0]["name"], "connect secret");
+    assert_eq!(world.api("DELETE", &format!("/tokens/{id}"), Value::Null).await.0, 200);
+    let World { gateway, secret, folder } = world;
+    gateway.stop(PATIENCE).await;
+    let world = open(&config, folder, Some(secret)).await;
+    let mut agent = world.agent(http_tunnel(upstream.address, "my-app"));
+    assert_eq!(agent.stopped().await.0, "AUTH_FAILED");
+}
+
+async fn open(config: &Config, folder: Folder, secret: Option<String>) -> World {
+    let gateway = Gateway::start(config.clone()).await.unwrap();
+    let secret = secret.unwrap_or_else(|| gateway.fresh_secret().unwrap().to_owned());
+    World { gateway, secret, folder }
+}
+
+async fn mint(world: &World, terms: Value) -> (String, String) {
+    let (status, token) = world.api("POST", "/tokens", terms).await;
+    assert_eq!(status, 201, "{token}");
+    let text = |field: &str| token[field].as_str().unwrap().to_owned();
+    (text("id"), text("apiKey"))
+}
+
+/// Nobody but the gateway reads the files, and whoever does finds no secret in them.
+fn closed_and_without(folder: &Path, keys: &[&str]) {
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{path:?}");
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for key in keys {
+            assert!(!text.contains(*key) && !text.contains(secret_part(key)), "{path:?}");
+        }
+        files += 1;
+    }
+    assert_eq!(files, 2 * keys.len());
+    let verifier = HEXLOWER.encode(&keys[0].parse::<Credential>().unwrap().verifier().to_octets());
+    let all = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read_to_string(entry.unwrap().path()));
+    assert!(all.flatten().any(|text| text.contains(&verifier)), "the verifier is what is kept");
+}
+
+/// What follows the public id.
+fn secret_part(key: &str) -> &str {
+    key.rsplit('_').next().unwrap()
+}
