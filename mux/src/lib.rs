@@ -37,5 +37,8 @@ pub use session::{
     Capabilities, Carrier, Driver, Incoming, IncomingStream, ReceiveStream, SendStream, Session, Stream,
 };
 
+#[cfg(feature = "tokio")]
+pub mod flow;
+
 #[cfg(any(feature = "h2", feature = "quic", feature = "websocket"))]
 pub mod carrier;

@@ -193,7 +193,8 @@ impl SendStream {
         }
     }
 
-    fn id(&self) -> u32 {
+    /// See [`Stream::id`].
+    pub fn id(&self) -> u32 {
         use SendKind as Kind;
         on_carrier!(&self.kind, half => half.id())
     }

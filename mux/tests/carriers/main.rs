@@ -7,6 +7,7 @@
 )]
 
 mod ends;
+mod flows;
 mod pair;
 mod script;
 mod streams;
