@@ -27,6 +27,9 @@ pub use idle::{Activity, Arrival, IdleRule, Traffic, WakeGate, WakeLimits, WakeO
 mod ports;
 pub use ports::{PortLease, PortPool, PortUnavailable, Transport, Unavailable};
 
+mod udp;
+pub use udp::{UdpAnswer, UdpFlowId, UdpFlowLimits, UdpFlowStats, UdpFlows, UdpRefused};
+
 mod directory;
 pub use directory::{
     Batch, Change, Directory, DirectoryError, Fence, FenceVerdict, LeaseClock, LeaseId, MemoryDirectory,

@@ -1,0 +1,10 @@
+//! Public UDP ports: which visitor's datagrams belong together, and what may be sent back.
+
+mod flows;
+mod limits;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+pub use flows::{UdpAnswer, UdpFlowId, UdpFlows, UdpRefused};
+pub use limits::{UdpFlowLimits, UdpFlowStats};
