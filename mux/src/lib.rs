@@ -42,3 +42,6 @@ pub mod flow;
 
 #[cfg(any(feature = "h2", feature = "quic", feature = "websocket"))]
 pub mod carrier;
+
+#[cfg(feature = "proxy")]
+pub mod proxy;
