@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod logs;
 pub mod quickstart;
 pub mod test_authority;
+pub mod test_nat;
 
 mod files;
 mod io;

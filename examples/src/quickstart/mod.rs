@@ -3,9 +3,9 @@
 mod acme;
 mod auto;
 mod clients;
+mod http3;
 mod owner;
 mod pattern;
-mod quic;
 mod reach;
 mod rows;
 mod table;
@@ -42,7 +42,7 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("HTTPS, ClientHello an octet at a time", rows::dripped_client_hello(&world)).await;
     table.row("edge certificate swapped under visitors", tls_rows::certificate_swapped(&world)).await;
     table.row("mutual TLS, asked for by name", tls_rows::mutual_tls(&world)).await;
-    table.row("QUIC passed through to the agent's key", tls_rows::quic_passthrough(&world)).await;
+    table.row("HTTP/3 passed through to the agent's key", tls_rows::http3_passthrough(&world)).await;
     table.row("PROXY header in and out", tls_rows::proxy_protocol(&world)).await;
     table.row("edge host certified by ACME, http-01", acme::edge_by_http_01(world.folder())).await;
     table.row("agent's request by ACME, tls-alpn-01", acme::request_by_tls_alpn_01(world.folder())).await;

@@ -4,12 +4,14 @@ use super::clients::Identity;
 use super::rows::{Outcome, expect, expect_status, moved};
 use super::visitor::{self, exchange, get, text};
 use super::world::start_agent;
-use super::{World, quic};
+use super::{World, http3};
 use crate::BoxError;
 use crate::agent::{Local, ProxyProtocol, Tunnel};
 use crate::gateway::{Config, Gateway};
+use crate::test_nat::TestNat;
 use adit_tls_modes::{ProxyHeader, ProxyLimits, ProxyVersion, TrustedSources, read_proxy_header};
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Request, StatusCode};
 use rustls::pki_types::CertificateDer;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -53,27 +55,32 @@ pub(crate) async fn mutual_tls(world: &World) -> Outcome {
     Ok(moved(body.len() + open.len()))
 }
 
-/// A QUIC connection, as HTTP/3 makes them, to the agent that ends it: found by the name in its encrypted first flight,
-/// which nobody between reads further. The certificate that the visitor sees is the one in the agent's store.
-pub(crate) async fn quic_passthrough(world: &World) -> Outcome {
+/// HTTP/3 with the agent's own service, over a QUIC connection that is found by the name in its encrypted first flight,
+/// which nobody between reads further. The certificate that the visitor sees is the one in the agent's store, and what
+/// the visitor has begun goes on when a NAT on the way gives it another port.
+pub(crate) async fn http3_passthrough(world: &World) -> Outcome {
     let address = world.quic().ok_or("the gateway has no QUIC port")?;
-    let (endpoint, connection) = quic::connect(address, &world.host(World::TLS), world.anchor()).await?;
-    expect(
-        quic::certificate(&connection)? == world.agent_certificate()?,
-        "the certificate seen is the agent's",
-    )?;
-    let mut total = 0;
-    for size in [1, 1_000, 1_000_000] {
-        let sent = vec![7; size];
-        expect(quic::exchange(&connection, &sent).await? == sent, "the echo is equal")?;
-        total += 2 * size;
-    }
-    connection.close(0_u32.into(), b"");
-    endpoint.wait_idle().await;
-    let unknown = quic::connect(address, &world.host("nobody-here"), world.anchor()).await;
+    let host = world.host(World::TLS);
+    let nat = TestNat::start(address).await?;
+    let mut visitor = http3::Visitor::connect(nat.address(), &host, world.anchor()).await?;
+    expect(visitor.certificate()? == world.agent_certificate()?, "the certificate seen is the agent's")?;
+    let get = |host: &str, path: &str| Request::get(format!("https://{host}{path}")).body(Bytes::new());
+    let (status, body) = visitor.exchange(get(&host, "/first")?).await?;
+    expect(status == StatusCode::OK && body == "hello /first\n", "GET is answered by the agent's service")?;
+    let (status, _) = visitor.exchange(get(&world.host(World::HTTP), "/")?).await?;
+    expect(status == StatusCode::MISDIRECTED_REQUEST, "a request for another's host is answered 421")?;
+    let sent = Bytes::from(vec![7; 1_000_000]);
+    let (_, echo) =
+        visitor.exchange(Request::post(format!("https://{host}/echo")).body(sent.clone())?).await?;
+    expect(echo == sent, "what was sent comes back")?;
+    nat.forget();
+    let (status, moved_on) = visitor.exchange(get(&host, "/second")?).await?;
+    expect(status == StatusCode::OK && moved_on == "hello /second\n", "it goes on from another port")?;
+    visitor.close().await;
+    let unknown = http3::Visitor::connect(address, &world.host("nobody-here"), world.anchor()).await;
     let refused = unknown.err().map(|error| error.to_string()).unwrap_or_default();
     expect(refused.contains("120"), "a name whose TLS is ended at the edge is refused with an alert")?;
-    Ok(moved(total))
+    Ok(moved(body.len() + 2 * sent.len() + moved_on.len()))
 }
 
 /// Behind a load balancer the visitor is the one that its PROXY header names, and the local service is told so by another.

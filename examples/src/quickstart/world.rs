@@ -1,7 +1,7 @@
 //! Everything the visitor's checks need, started on free ports of the loopback interface.
 
 use super::clients::{Clients, Identity};
-use super::{owner, quic, upstream, visitor};
+use super::{http3, owner, upstream, visitor};
 use crate::BoxError;
 use crate::agent::{self, Event, Link, Local, Reach, Secret, Terms, Tunnel, Upstream};
 use crate::gateway::{self, Gateway, WakeHook};
@@ -89,7 +89,8 @@ impl World {
         let local = Local { quic: Some(quic.local_addr()?), ..Local::default() };
         let tls = Tunnel::Tls { upstream: upstream.into(), name: name(Self::TLS) };
         world.agent_with(Self::TLS, tls, local).await?;
-        quic::serve_echo(quic, &agent::certificate_path(&world.folder.join(Self::TLS), Self::TLS))?;
+        let key = agent::certificate_path(&world.folder.join(Self::TLS), Self::TLS);
+        http3::serve(quic, &world.host(Self::TLS), &key)?;
         world.agent(Self::SAFE, Tunnel::Http { upstream: upstream.into(), name: name(Self::SAFE) }).await?;
         world.agent(Self::DOWN, Tunnel::Http { upstream: nobody().await?, name: name(Self::DOWN) }).await?;
         let tcp = Tunnel::Tcp { upstream: echo_address.into(), name: name(Self::TCP), public_port: None };
