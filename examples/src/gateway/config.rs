@@ -35,6 +35,10 @@ pub struct Flags {
     /// Where visitors connect by QUIC, passed through to agents that end it themselves. [default: nowhere]
     #[arg(long)]
     pub quic: Option<SocketAddr>,
+    /// How many QUIC connections may be from addresses that may be spoofed. From half of that on, a tunnel has an eighth of
+    /// it. [default: 1024]
+    #[arg(long)]
+    pub quic_unproven: Option<usize>,
     /// Where `/health` and `/ready` are answered. [default: 127.0.0.1:9090]
     #[arg(long)]
     pub admin: Option<SocketAddr>,
@@ -127,6 +131,9 @@ pub struct Config {
     pub https: SocketAddr,
     /// Where visitors connect by QUIC, if anywhere.
     pub quic: Option<SocketAddr>,
+    /// How many QUIC connections may be from addresses that nobody has answered from yet. From half of that on, a tunnel
+    /// has an eighth of it.
+    pub quic_unproven: usize,
     /// Where liveness and readiness are answered.
     pub admin: SocketAddr,
     /// The address on which public TCP ports are opened.
@@ -174,6 +181,7 @@ impl Default for Config {
             http: local(8080),
             https: local(8443),
             quic: None,
+            quic_unproven: 1_024,
             admin: local(9090),
             tcp_address: Ipv4Addr::LOCALHOST.into(),
             tcp_ports: (35_000, 35_999),
@@ -249,6 +257,7 @@ impl Flags {
             http: self.http.or(file.http).unwrap_or(default.http),
             https: self.https.or(file.https).unwrap_or(default.https),
             quic: self.quic.or(file.quic),
+            quic_unproven: self.quic_unproven.or(file.quic_unproven).unwrap_or(default.quic_unproven),
             admin: self.admin.or(file.admin).unwrap_or(default.admin),
             tcp_address: self.tcp_address.or(file.tcp_address).unwrap_or(default.tcp_address),
             tcp_ports: self.tcp_ports.or(file.tcp_ports).unwrap_or(default.tcp_ports),

@@ -313,6 +313,7 @@ struct Listeners {
     http: TcpListener,
     https: TcpListener,
     quic: Option<UdpSocket>,
+    quic_unproven: usize,
     admin: TcpListener,
 }
 
@@ -326,6 +327,7 @@ impl Listeners {
                 Some(address) => Some(UdpSocket::bind(address).await?),
                 None => None,
             },
+            quic_unproven: config.quic_unproven,
             admin: listen(config.admin).await?,
         })
     }
@@ -349,7 +351,7 @@ impl Listeners {
         tokio::spawn(take_visits(Arc::clone(hub), self.https, https::serve));
         if let Some(socket) = self.quic {
             let draining = hub.draining.clone();
-            let serving = quic::serve(Arc::clone(hub), socket);
+            let serving = quic::serve(Arc::clone(hub), socket, self.quic_unproven);
             tokio::spawn(async move { draining.run_until_cancelled(serving).await });
         }
         tokio::spawn(admin::serve(self.admin, api, hub.draining.clone())).abort_handle()

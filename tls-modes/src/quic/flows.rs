@@ -28,6 +28,9 @@ use super::sniffer::MIN_FIRST_ID_BYTES;
 /// draw the datagrams of another tenant's visitors to itself by choosing short or equal ids. Servers with shorter ids
 /// are found by the visitor's address, as long as that has no second flow.
 ///
+/// A client that goes to another network on purpose takes an id that it was given under encryption (RFC 9000 §9.5). From an
+/// address that was not seen before, it can't be found by that: it has to connect anew, as it has to where UDP is blocked.
+///
 /// **Spoofed addresses.** Until an address is known to be genuine, [`receive_from_upstream`](Self::receive_from_upstream)
 /// lets through no more than three times the bytes that came from it (RFC 9000 §8.1). It counts as genuine when it has
 /// been answered and then was heard of again with an id of the server, or past the Initials. After a change of port this
@@ -163,6 +166,12 @@ impl<R> FlowTable<R> {
     /// Where a flow leads, or `None` if it is not there any more.
     pub fn route(&self, flow: FlowId) -> Option<&R> {
         self.flows.get(&flow).map(|flow| &flow.route)
+    }
+
+    /// Whether a flow's visitor was answered and heard of again, so that the address is genuine; `None` if the flow is not
+    /// there any more.
+    pub fn is_validated(&self, flow: FlowId) -> Option<bool> {
+        self.flows.get(&flow).map(|flow| flow.is_validated)
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout), if there is any flow.

@@ -271,6 +271,10 @@ pub enum QuicVerdict<'a, R> {
         hello: &'a InitialHello,
         /// Whether the server should send a Retry, since addresses may be spoofed: more than half of the room for
         /// flows without a genuine one is taken, and this client has shown no token.
+        ///
+        /// Whoever forwards can't send it: a client refuses a server that does not know of its Retry (RFC 9000 §7.3).
+        /// Tell the server, if there is a way; or bound what each route may have of such flows
+        /// ([`FlowTable::is_validated`] tells which those are), so that a flood for one pushes out no other's.
         wants_retry: bool,
     },
     /// The connection is forgotten. Send `answer`, if there is one.

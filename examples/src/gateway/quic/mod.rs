@@ -8,6 +8,8 @@
 //! Every address of a visitor has a flow of its own to the agent, and so a socket of its own to the upstream: QUIC servers
 //! have to see when a visitor's address changes.
 
+mod unproven;
+
 use super::https::standing;
 use super::hub::{Facts, Hub};
 use super::{life, tcp};
@@ -16,17 +18,19 @@ use crate::{BoxError, provider};
 use adit_naming::{Host, HostSource};
 use adit_router::{Traffic, Visit};
 use adit_tls_modes::{
-    AlertDescription, ClientHello, FlowId, HeldDatagram, Mode, ModePolicy, QuicCrypto, QuicFront, QuicLimits,
-    QuicVerdict, Reply, choose_mode,
+    AlertDescription, ClientHello, ConnectionId, FlowId, FlowLimits, HeldDatagram, Mode, ModePolicy,
+    QuicCrypto, QuicFront, QuicLimits, QuicVerdict, Reply, choose_mode,
 };
 use adit_wire_proto::Protocol;
 use bytes::Bytes;
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use unproven::Unproven;
 
 /// The longest datagram of UDP over IPv4.
 const MAX_DATAGRAM: usize = 65_507;
@@ -40,21 +44,29 @@ const MAX_PATHS: usize = 16_384;
 /// How long a flow to an agent may be silent: as long as the table of connections remembers one.
 const MAX_SILENCE: Duration = Duration::from_secs(120);
 
-/// How long the task rests while it has nothing to wait for.
-const REST: Duration = Duration::from_secs(60);
+/// How often it is looked which flows have gone. The task rests no longer, since it has to look.
+const SWEEP: Duration = Duration::from_secs(1);
 
-/// Serves the port until the gateway stops.
-pub(super) async fn serve(hub: Arc<Hub>, socket: UdpSocket) {
+/// Serves the port until the gateway stops. `max_unproven` connections may be from addresses that may be spoofed.
+pub(super) async fn serve(hub: Arc<Hub>, socket: UdpSocket, max_unproven: usize) {
     let crypto = match QuicCrypto::new(&provider()) {
         Ok(crypto) => crypto,
         Err(error) => return tracing::error!(%error, "QUIC is not served"),
     };
     let (said, mut saying) = mpsc::channel(MAX_WAITING);
-    let front = QuicFront::new(crypto, QuicLimits::new());
-    let mut port = Port { hub, socket: Arc::new(socket), front, paths: HashMap::new(), said };
+    let limits = QuicLimits::new().flows(FlowLimits::new().max_unvalidated(max_unproven));
+    let mut port = Port {
+        hub,
+        socket: Arc::new(socket),
+        front: QuicFront::new(crypto, limits),
+        unproven: Unproven::new(max_unproven),
+        paths: BTreeMap::new(),
+        said,
+    };
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
-        let wait = port.front.poll_timeout().map_or(REST, |at| at.saturating_duration_since(Instant::now()));
         tokio::select! {
             received = port.socket.recv_from(&mut buffer) => match received {
                 Ok((length, peer)) => port.receive(peer, &buffer[..length]).await,
@@ -62,7 +74,7 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: UdpSocket) {
                 Err(error) => tracing::debug!(%error, "a datagram was not received"),
             },
             Some(said) = saying.recv() => port.hear(said).await,
-            () = tokio::time::sleep(wait) => port.front.handle_timeout(Instant::now()),
+            _ = sweep.tick() => port.sweep(),
         }
     }
 }
@@ -72,13 +84,14 @@ struct Port {
     socket: Arc<UdpSocket>,
     /// The host that a connection asked for is its route.
     front: QuicFront<Host>,
-    /// At most [`MAX_PATHS`]; each ends by itself.
-    paths: HashMap<Path, mpsc::Sender<Bytes>>,
+    unproven: Unproven,
+    /// At most [`MAX_PATHS`]; each ends by itself, or when its flow has gone.
+    paths: BTreeMap<Path, mpsc::Sender<Bytes>>,
     said: mpsc::Sender<Said>,
 }
 
 /// A connection, from one of the addresses of its visitor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Path {
     flow: FlowId,
     peer: SocketAddr,
@@ -98,17 +111,12 @@ impl Port {
                 let host = route.clone();
                 return self.forward(Path { flow, peer }, &host, Bytes::copy_from_slice(datagram));
             }
-            QuicVerdict::Hello { connection, hello, .. } => match route(&self.hub, hello.client_hello()) {
-                Ok(host) => {
-                    let Some(admitted) = self.front.admit(now, &connection, host.clone()) else { return };
-                    let flow = admitted.flow();
-                    for held in admitted.held() {
-                        self.forward_held(flow, &host, held);
-                    }
-                    return;
+            QuicVerdict::Hello { connection, hello, wants_retry, .. } => {
+                match route(&self.hub, hello.client_hello()) {
+                    Ok(host) => return self.admit(now, &connection, &host, wants_retry),
+                    Err(alert) => self.front.refuse(&connection, alert),
                 }
-                Err(alert) => self.front.refuse(&connection, alert),
-            },
+            }
             QuicVerdict::Refused { answer, .. } => answer,
             QuicVerdict::Reply(answer) => Some(answer),
             _ => None,
@@ -116,6 +124,41 @@ impl Port {
         if let Some(answer) = answer {
             self.send(peer, &answer).await;
         }
+    }
+
+    /// Forwards what a new connection has sent so far. While addresses had better be proven, it takes the place of an
+    /// older one of the same tunnel, if that has its share.
+    fn admit(&mut self, now: Instant, connection: &ConnectionId, host: &Host, wants_retry: bool) {
+        let Some(admitted) = self.front.admit(now, connection, host.clone()) else { return };
+        let (flow, flows) = (admitted.flow(), self.front.flows());
+        let is_unproven = |flow| flows.is_validated(flow) == Some(false);
+        // Only the server can tell a token from one that was made up: here it buys no place.
+        let is_crowded = wants_retry || flows.is_crowded();
+        for gone in self.unproven.admit(&host.to_string(), flow, is_crowded, is_unproven) {
+            self.front.flows_mut().remove(gone);
+            self.end(gone);
+        }
+        for held in admitted.held() {
+            self.forward_held(flow, host, held);
+        }
+    }
+
+    /// Ends the flows to agents of a connection that has gone.
+    fn end(&mut self, flow: FlowId) {
+        let first = Path { flow, peer: (Ipv4Addr::UNSPECIFIED, 0).into() };
+        let ended: Vec<_> =
+            self.paths.range(first..).map(|(path, _)| *path).take_while(|path| path.flow == flow).collect();
+        for path in ended {
+            self.paths.remove(&path);
+        }
+    }
+
+    /// What was silent for too long goes, and what led to it.
+    fn sweep(&mut self) {
+        self.front.handle_timeout(Instant::now());
+        let flows = self.front.flows();
+        self.paths.retain(|path, _| flows.route(path.flow).is_some());
+        self.unproven.sweep(|flow| flows.is_validated(flow) == Some(false));
     }
 
     fn forward_held(&mut self, flow: FlowId, host: &Host, held: &HeldDatagram) {
@@ -203,7 +246,9 @@ async fn carry(
     };
     loop {
         tokio::select! {
-            Some(datagram) = waiting.recv() => {
+            datagram = waiting.recv() => {
+                // The connection has gone.
+                let Some(datagram) = datagram else { return Ok(()) };
                 charge(&datagram)?;
                 keep_pace(&datagram).await;
                 flow.send(datagram).await?;
