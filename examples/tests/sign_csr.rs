@@ -1,141 +1,253 @@
-//! Signing over HTTP, with a key for retries: an answer that was lost is asked for again, and nothing is signed twice.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and is a driver")]
+//! Certificates on the owner's word and on an agent's: signed for passthrough tunnels alone, asked for again, taken back.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
-use adit_errors::idempotency::{Buffered, IdempotencyLayer, Limits, MemoryStore, Principal};
-use adit_errors::{Code, Reply};
-use adit_tls_modes::{
-    AuthorisedNames, CertificateRequest, CsrCheck, Issuance, KeyGenerator, LocalCa, NewCa, PrivateKey,
-    ServerName,
-};
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use std::convert::Infallible;
-use std::future::{Ready, ready};
+mod support;
+
+use adit_examples::provider;
+use adit_mux::{Builder, Role};
+use adit_tls_modes::{CertificateRequest, KeyGenerator, PrivateKey, ServerName};
+use adit_wire_proto::agent::Options;
+use adit_wire_proto::control::{Claim, Offer, Register, RegistrationId};
+use adit_wire_proto::credential::ChannelBinding;
+use adit_wire_proto::drive::AgentControl;
+use adit_wire_proto::{Protocol, StreamHead};
+use rustls::client::WebPkiServerVerifier;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
-use tower_layer::Layer;
-use tower_service::Service;
+use support::{Greeter, World, get, tls_tunnel};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 
-const HOST: &str = "vault.adit.example";
+const SIGN: &str = "/tunnels/my-vault/sign-csr";
+
+#[tokio::test]
+async fn c35_only_passthrough_tunnels_that_are_alive_and_ones_own_are_signed_for() {
+    let world = World::start().await;
+    for (name, protocol) in [("my-app", "http"), ("my-vault", "https"), ("my-grave", "https")] {
+        create(&world, name, protocol).await;
+    }
+    assert_eq!(world.api("DELETE", "/tunnels/my-grave", Value::Null).await.0, 200);
+    for (name, status, code) in [
+        ("my-app", 409, "CONFLICT"),
+        ("my-grave", 409, "CONFLICT"),
+        ("nobody-here", 404, "NOT_FOUND"),
+        ("my-vault", 201, ""),
+    ] {
+        let (answered, answer) =
+            world.api("POST", &format!("/tunnels/{name}/sign-csr"), csr(&world, name)).await;
+        assert_eq!(
+            (answered, answer["error"].as_str().unwrap_or_default()),
+            (status, code),
+            "{name}: {answer}"
+        );
+    }
+    for name in ["my-app", "my-grave"] {
+        let (_, signed) = world.api("GET", &format!("/tunnels/{name}/certificates"), Value::Null).await;
+        assert_eq!(signed, json!([]), "nothing was signed");
+    }
+    // A credential signs by its session alone, and there for its own registrations.
+    let request = csr(&world, "my-vault");
+    let (status, _, answer) = world.api_as(&world.secret, &[], "POST", SIGN, request).await;
+    assert_eq!((status, &answer["error"]), (403, &json!("FORBIDDEN")));
+}
+
+#[tokio::test]
+async fn c35_an_agent_gets_no_certificate_for_an_edge_tunnel_or_for_what_it_has_not_registered() {
+    let world = World::start().await;
+    let io = world.agent_port().await.unwrap();
+    let exporter = io.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]));
+    let (session, _incoming, driver) = Builder::new(Role::Dialler).build(io);
+    tokio::spawn(driver);
+    let stream = session.open(StreamHead::control().encode()).await.unwrap();
+    let binding = ChannelBinding::tls_exporter(exporter.unwrap());
+    let options =
+        Options::new(Offer::new("test/1", [7; 32])).with_credential(world.secret.parse().unwrap(), binding);
+    let (mut control, _) = AgentControl::connect(stream, options).await.unwrap();
+    let edge =
+        control.register(Register::new(Protocol::HTTP, Claim::Name("my-app".to_owned()))).await.unwrap();
+    let der = request(&world, "my-app").der().to_vec();
+    let refused = control.sign_csr(edge.registration, der.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("CONFLICT"), "{refused}");
+    let not_its_own = RegistrationId::new(edge.registration.as_u64() + 1_000).unwrap();
+    let refused = control.sign_csr(not_its_own, der).await.unwrap_err().to_string();
+    assert!(refused.contains("NOT_FOUND"), "{refused}");
+    let (_, signed) = world.api("GET", "/tunnels/my-app/certificates", Value::Null).await;
+    assert_eq!(signed, json!([]));
+}
 
 #[tokio::test]
 async fn c36_a_retry_gets_the_same_certificate_and_another_request_under_its_key_gets_none() {
-    let desk = Desk::new();
-    let environment: (Clock, Dice) = (clock, dice);
-    let answers = IdempotencyLayer::new(Arc::new(MemoryStore::new(Limits::new())), environment);
-    let first = ask(&answers, &desk, "retry-1", &csr()).await;
-    assert_eq!((first.status, first.is_replay), (StatusCode::CREATED, false));
+    let world = World::start().await;
+    create(&world, "my-vault", "https").await;
+    let request = csr(&world, "my-vault");
+    let ask = async |key: &str, request: &Value| {
+        let token = world.gateway.fresh_admin_token().unwrap().to_owned();
+        let fields = [("idempotency-key", key)];
+        let (status, head, answer) = world.api_as(&token, &fields, "POST", SIGN, request.clone()).await;
+        (status, head.to_ascii_lowercase().contains("\r\nx-idempotent-replay: true\r\n"), answer)
+    };
+    let (status, is_replay, first) = ask("retry-1", &request).await;
+    assert_eq!((status, is_replay), (201, false), "{first}");
+    let (status, is_replay, again) = ask("retry-1", &request).await;
+    assert_eq!((status, is_replay, &again), (201, true, &first));
+    assert_eq!(signed(&world).await, 1);
 
-    // The same octets: a request is asked for again, not made again.
-    let request = first.request.clone();
-    let again = ask(&answers, &desk, "retry-1", &request).await;
-    assert_eq!((again.status, again.is_replay), (StatusCode::CREATED, true));
-    assert_eq!(again.body, first.body);
-    assert_eq!(desk.signed(), 1);
+    let (status, _, refused) = ask("retry-1", &csr(&world, "my-vault")).await;
+    assert_eq!((status, &refused["error"]), (409, &json!("IDEMPOTENCY_CONFLICT")));
+    assert_eq!(signed(&world).await, 1);
 
-    let other = ask(&answers, &desk, "retry-1", &csr()).await;
-    let refused = Reply::from_http(other.status, &HeaderMap::new(), &other.body);
-    assert_eq!((other.status, refused.refusal().code()), (StatusCode::CONFLICT, &Code::IDEMPOTENCY_CONFLICT));
-    assert_eq!(desk.signed(), 1);
-
-    let fresh = ask(&answers, &desk, "retry-2", &request).await;
-    assert_eq!((fresh.status, fresh.is_replay), (StatusCode::CREATED, false));
-    assert_ne!(fresh.body, first.body, "another key is another certificate");
-    assert_eq!(desk.signed(), 2);
+    let (status, is_replay, fresh) = ask("retry-2", &request).await;
+    assert_eq!((status, is_replay), (201, false));
+    assert_ne!(fresh["serial"], first["serial"], "another key is another certificate");
+    assert_eq!(signed(&world).await, 2);
 }
 
-type Clock = fn() -> Duration;
-type Dice = fn() -> u128;
-type Answers = IdempotencyLayer<MemoryStore, (Clock, Dice)>;
+#[tokio::test]
+async fn c28_c25_what_is_too_long_or_anothers_key_is_refused_by_code() {
+    let world = World::start().await;
+    create(&world, "my-vault", "https").await;
+    create(&world, "your-vault", "https").await;
+    let (status, refused) = world.api("POST", SIGN, json!({ "csr": "A".repeat(65_537) })).await;
+    assert_eq!((status, &refused["error"]), (413, &json!("PAYLOAD_TOO_LARGE")));
 
-struct Answered {
-    request: String,
-    status: StatusCode,
-    is_replay: bool,
-    body: Bytes,
+    let key = new_key();
+    let request = |name: &str| json!({ "csr": request_of(&world, name, &key).to_pem() });
+    for _ in 0..2 {
+        assert_eq!(world.api("POST", SIGN, request("my-vault")).await.0, 201, "a pinned key is renewed");
+    }
+    let (status, refused) = world.api("POST", "/tunnels/your-vault/sign-csr", request("your-vault")).await;
+    assert_eq!((status, &refused["error"]), (403, &json!("CERTIFICATE_REFUSED")));
+    let (status, refused) = world.api("POST", SIGN, request("your-vault")).await;
+    assert_eq!((status, &refused["error"]), (400, &json!("VALIDATION_FAILED")), "C-04");
+    assert!(refused["message"].as_str().unwrap().contains("csr_name_mismatch"), "{refused}");
 }
 
-async fn ask(answers: &Answers, desk: &Desk, key: &str, csr: &str) -> Answered {
-    let mut request = Request::post("/tunnels/vault/sign-csr")
-        .header("idempotency-key", key)
-        .body(Full::new(Bytes::from(csr.to_owned())))
+#[tokio::test]
+async fn c37_c39_of_many_at_once_ten_are_signed_with_serials_of_their_own_and_the_rest_wait() {
+    let world = Arc::new(World::start().await);
+    create(&world, "my-vault", "https").await;
+    let mut asking = JoinSet::new();
+    for _ in 0..100 {
+        let world = Arc::clone(&world);
+        asking.spawn(async move { world.api("POST", SIGN, csr(&world, "my-vault")).await });
+    }
+    let mut serials = Vec::new();
+    while let Some(answered) = asking.join_next().await {
+        let (status, answer) = answered.unwrap();
+        if status == 201 {
+            let pem = answer["certificate"].as_str().unwrap();
+            CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+            serials.push(answer["serial"].as_str().unwrap().to_owned());
+        } else {
+            assert_eq!((status, &answer["error"]), (429, &json!("CERTIFICATE_QUOTA")));
+            let wait = answer["retry_after_ms"].as_u64().unwrap();
+            assert!((3_000_000..=3_600_000).contains(&wait), "{answer}");
+        }
+    }
+    serials.sort();
+    serials.dedup();
+    assert_eq!((serials.len(), signed(&world).await), (10, 10));
+}
+
+#[tokio::test]
+async fn a_certificate_is_taken_back_by_serial_or_with_all_of_its_tunnel() {
+    let world = World::start().await;
+    let upstream = Greeter::start("a").await;
+    let mut agent = world.agent(tls_tunnel(upstream.address, "my-vault"));
+    agent.serving().await;
+    let visit = async || {
+        let host = world.host("my-vault");
+        let mut io = world.https_with(&host, careful_visitor(&world).await).await.ok()?;
+        io.write_all(&get(&host)).await.ok()?;
+        let mut reply = String::new();
+        io.read_to_string(&mut reply).await.ok()?;
+        Some(reply)
+    };
+    assert!(visit().await.unwrap().ends_with('a'));
+
+    let (_, issued) = world.api("GET", "/tunnels/my-vault/certificates", Value::Null).await;
+    let serial = issued[0]["serial"].as_str().unwrap().to_owned();
+    assert_eq!((issued.as_array().unwrap().len(), &issued[0]["is_revoked"]), (1, &json!(false)));
+    for (wrong, body) in
+        [("xyz", Value::Null), ("00", Value::Null), (&serial, json!({ "reason": "why not" }))]
+    {
+        let (status, answer) = world.api("POST", &format!("/certificates/{wrong}/revoke"), body).await;
+        assert_eq!((status, &answer["error"]), (400, &json!("VALIDATION_FAILED")), "{wrong}");
+    }
+    assert!(visit().await.is_some(), "nothing is revoked by mistake");
+    let reason = json!({ "reason": "key_compromise" });
+    let (status, revoked) = world.api("POST", &format!("/certificates/{serial}/revoke"), reason).await;
+    assert_eq!((status, &revoked["is_revoked"]), (200, &json!(true)));
+    assert_eq!(visit().await, None, "who reads the list lets it be no longer");
+
+    // By name, all that the tunnel has.
+    let (status, other) = world.api("POST", SIGN, csr(&world, "my-vault")).await;
+    assert_eq!((status, &other["is_revoked"]), (201, &json!(false)));
+    let (status, all) = world.api("POST", "/tunnels/my-vault/revoke-certificates", Value::Null).await;
+    assert_eq!((status, all.as_array().unwrap().len()), (200, 2));
+    assert!(all.as_array().unwrap().iter().all(|certificate| certificate["is_revoked"] == true), "{all}");
+    let (status, _) = world.api("POST", "/tunnels/nobody-here/revoke-certificates", Value::Null).await;
+    assert_eq!(status, 404);
+    assert_eq!(revocations(&world).await.len(), 1);
+}
+
+async fn create(world: &World, name: &str, protocol: &str) {
+    let (status, answer) = world.api("POST", "/tunnels", json!({ "name": name, "protocol": protocol })).await;
+    assert_eq!(status, 201, "{answer}");
+}
+
+/// How many certificates the vault has.
+async fn signed(world: &World) -> usize {
+    let (_, signed) = world.api("GET", "/tunnels/my-vault/certificates", Value::Null).await;
+    signed.as_array().unwrap().len()
+}
+
+/// The body of a request for a new key.
+fn csr(world: &World, name: &str) -> Value {
+    json!({ "csr": request(world, name).to_pem() })
+}
+
+fn request(world: &World, name: &str) -> CertificateRequest {
+    request_of(world, name, &new_key())
+}
+
+fn request_of(world: &World, name: &str, key: &PrivateKey) -> CertificateRequest {
+    let host: ServerName = world.host(name).parse().unwrap();
+    CertificateRequest::new(&[host], key).unwrap()
+}
+
+fn new_key() -> PrivateKey {
+    PrivateKey::generate(KeyGenerator::AWS_LC_RS, &provider()).unwrap()
+}
+
+/// A visitor who reads the authority's list first.
+async fn careful_visitor(world: &World) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(world.gateway.anchor_pem().as_bytes()).unwrap()).unwrap();
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .with_crls(revocations(world).await)
+        .build()
         .unwrap();
-    request.extensions_mut().insert(Principal::new("owner").unwrap());
-    let answer = answers.layer(desk.clone()).call(request).await.unwrap();
-    Answered {
-        request: csr.to_owned(),
-        status: answer.status(),
-        is_replay: answer.headers().get("x-idempotent-replay").is_some_and(|value| value == "true"),
-        body: answer.into_body().collect().await.unwrap().to_bytes(),
-    }
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_webpki_verifier(verifier)
+        .with_no_client_auth()
 }
 
-/// A request of an agent's, as PEM, for a key that was just made.
-fn csr() -> String {
-    let key = PrivateKey::generate(KeyGenerator::AWS_LC_RS, &provider()).unwrap();
-    CertificateRequest::new(&[host()], &key).unwrap().to_pem()
-}
-
-fn host() -> ServerName {
-    HOST.parse().unwrap()
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
-
-fn clock() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap()
-}
-
-fn dice() -> u128 {
-    7
-}
-
-/// Checks and signs whatever is asked of it, each time with the next serial number.
-#[derive(Clone)]
-struct Desk {
-    authority: Arc<LocalCa>,
-    signed: Arc<AtomicU8>,
-}
-
-impl Desk {
-    fn new() -> Self {
-        let new = NewCa::new("Test CA", SystemTime::now(), [1; 16]);
-        let authority = LocalCa::generate(KeyGenerator::AWS_LC_RS, &provider(), new).unwrap();
-        Self { authority: Arc::new(authority), signed: Arc::default() }
-    }
-
-    fn signed(&self) -> u8 {
-        self.signed.load(Ordering::Relaxed)
-    }
-
-    fn sign(&self, pem: &[u8]) -> Bytes {
-        let names = AuthorisedNames::new([host()]).unwrap();
-        let approved = CsrCheck::new(provider()).check_pem(pem, &names).unwrap();
-        let serial = self.signed.fetch_add(1, Ordering::Relaxed);
-        let issuance = Issuance::new(SystemTime::now(), [serial; 16]);
-        Bytes::from_owner(self.authority.issue(&approved, issuance).unwrap().chain.remove(0).to_vec())
-    }
-}
-
-impl Service<Request<Buffered<Full<Bytes>>>> for Desk {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Buffered<Full<Bytes>>>) -> Self::Future {
-        // The layer has read the whole body, so it is there at once.
-        let body = futures_util::FutureExt::now_or_never(request.into_body().collect()).unwrap().unwrap();
-        let certificate = self.sign(&body.to_bytes());
-        ready(Ok(Response::builder().status(StatusCode::CREATED).body(Full::new(certificate)).unwrap()))
-    }
+/// The list as the zone's own host serves it.
+async fn revocations(world: &World) -> Vec<CertificateRevocationListDer<'static>> {
+    let mut io = world.http().await;
+    let zone = world.gateway.zone();
+    let request =
+        format!("GET /authority.crl HTTP/1.1\r\nhost: {zone}\r\nconnection: close\r\n\r\n").into_bytes();
+    io.write_all(&request).await.unwrap();
+    let mut reply = Vec::new();
+    io.read_to_end(&mut reply).await.unwrap();
+    let head_end = reply.windows(4).position(|octets| octets == b"\r\n\r\n").unwrap() + 4;
+    assert!(reply.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&reply));
+    vec![CertificateRevocationListDer::from(reply.split_off(head_end))]
 }

@@ -1,10 +1,11 @@
 //! One agent's session, from the handshake to its end.
 
 use super::hub::Hub;
-use super::issuer::Issuer;
+use super::issuer;
 use super::keyring::SessionSecret;
 use super::reach;
 use super::registrar::{Applicant, Grant, Registrar};
+use super::signing::SigningOffice;
 use super::tokens::{Presented, Tokens};
 use crate::io::Io;
 use crate::udp::Flows;
@@ -50,7 +51,7 @@ const MAX_REMEMBERED_FAILURES: usize = 10_000;
 pub(super) struct Gatekeeper {
     pub(super) hub: Arc<Hub>,
     pub(super) registrar: Arc<Registrar>,
-    pub(super) issuer: Issuer,
+    pub(super) office: Arc<SigningOffice>,
     /// None where agents come by plain TCP.
     pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) tokens: Arc<Tokens>,
@@ -363,9 +364,11 @@ impl Desk<'_> {
 
     async fn sign(&self, registration: RegistrationId, csr: &[u8]) -> Result<CertificateChain, Refusal> {
         let grant = self.granted(registration)?;
-        let host = self.keeper.hub.zone.host_of(grant.name.borrowed());
-        let issued = self.keeper.issuer.sign(grant.tunnel, &host, csr).await?;
-        self.keeper.registrar.certified(grant, issued.not_after)?;
+        if self.keeper.registrar.signable(&grant.name)? != grant.tunnel {
+            // Another tunnel has the name by now.
+            return Err(Refusal::from(Code::NOT_FOUND));
+        }
+        let issued = self.keeper.office.sign(&grant.name, issuer::Request::Der(csr)).await?;
         let life = issued.not_after.duration_since(SystemTime::now()).unwrap_or_default();
         let chain = issued.chain.iter().map(|der| Bytes::copy_from_slice(der)).collect();
         Ok(CertificateChain::new(registration, chain, life, life / 3 * 2))

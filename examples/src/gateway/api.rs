@@ -1,10 +1,11 @@
-//! The owner's API: tunnels, shares, tokens and webhook receivers, as JSON over HTTP.
+//! The owner's API: tunnels, certificates, shares, tokens and webhook receivers, as JSON over HTTP.
 //!
 //! Every request but `/health` and `/ready` needs `Authorization: Bearer {admin token}`; every one that changes something
 //! may have an `Idempotency-Key`. Refusals are envelopes with `error` and `next_action`.
 
 use super::receivers::Receivers;
 use super::registrar::Registrar;
+use super::signing::SigningOffice;
 use super::tokens::Tokens;
 use super::visit;
 use crate::random;
@@ -14,6 +15,7 @@ use adit_router::{Command, Role, SecretDigest};
 use adit_wire_proto::credential::Credential;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -43,6 +45,7 @@ type Dice = fn() -> u128;
 /// What the API works on.
 pub(super) struct Api {
     pub(super) registrar: Arc<Registrar>,
+    pub(super) office: Arc<SigningOffice>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) receivers: Arc<Receivers>,
     /// Of the owner's token.
@@ -53,6 +56,7 @@ pub(super) struct Api {
 impl Api {
     pub(super) fn new(
         registrar: Arc<Registrar>,
+        office: Arc<SigningOffice>,
         tokens: Arc<Tokens>,
         receivers: Arc<Receivers>,
         admin: SecretDigest,
@@ -62,7 +66,7 @@ impl Api {
         let store = Arc::new(MemoryStore::new(Limits::new()));
         let answers = IdempotencyLayer::new(store, (clock, dice));
         let answers = answers.with_max_request_bytes(MAX_BODY_BYTES);
-        Self { registrar, tokens, receivers, admin, answers }
+        Self { registrar, office, tokens, receivers, admin, answers }
     }
 
     /// Answers one request. Who asks is checked before anything else is looked at.
@@ -95,16 +99,19 @@ impl Api {
     }
 
     fn act(&self, role: Role, call: &Call<'_>) -> Result<(StatusCode, serde_json::Value), Refusal> {
-        let path: Vec<&str> = call.path.trim_matches('/').split('/').collect();
+        let path = segments(call.path);
         // An agent's credential may ask for nothing here; what it may not do is said where it is decided.
         if let (&Method::PUT, ["tokens", id, "budget"]) = (call.method, path.as_slice()) {
             let budget: BudgetRequest = call.body()?;
             return shown(self.tokens.set_budget(role, id, budget.monthly_budget_usd_cents)?);
         }
         if role != Role::Owner {
-            return Err(Refusal::new(Code::FORBIDDEN, "only an owner may do this"));
+            return Err(only_an_owner());
         }
         match path.as_slice() {
+            ["tunnels", _, "certificates" | "revoke-certificates"] | ["certificates", ..] => {
+                self.about_certificates(call, &path)
+            }
             ["tunnels", rest @ ..] => self.tunnels(call, rest),
             ["tokens", rest @ ..] => self.about_tokens(call, rest),
             ["webhook-receivers", rest @ ..] => self.about_receivers(call, rest),
@@ -129,6 +136,40 @@ impl Api {
             ("POST", [id, "shares"]) => created(registrar.share(id, &call.body()?)?),
             ("GET", [id, "shares"]) => shown(registrar.shares(id)?),
             ("DELETE", [id, "shares", share]) => shown(registrar.revoke_share(id, share)?),
+            _ => Err(Refusal::from(Code::NOT_FOUND)),
+        }
+    }
+
+    /// Signs for a tunnel's agent: unlike the rest it may have to wait for an authority.
+    async fn sign(
+        &self,
+        role: Role,
+        path: &str,
+        body: &[u8],
+    ) -> Result<(StatusCode, serde_json::Value), Refusal> {
+        let ["tunnels", id, "sign-csr"] = segments(path)[..] else {
+            return Err(Refusal::from(Code::NOT_FOUND));
+        };
+        if role != Role::Owner {
+            return Err(only_an_owner());
+        }
+        created(self.office.sign_for_owner(id, &read_request(body, MAX_BODY_BYTES)?).await?)
+    }
+
+    fn about_certificates(
+        &self,
+        call: &Call<'_>,
+        path: &[&str],
+    ) -> Result<(StatusCode, serde_json::Value), Refusal> {
+        let office = &self.office;
+        match (call.method.as_str(), path) {
+            ("GET", ["tunnels", id, "certificates"]) => shown(office.list(id)?),
+            ("POST", ["tunnels", id, "revoke-certificates"]) => {
+                shown(office.revoke_all(id, &call.body_if_any()?)?)
+            }
+            ("POST", ["certificates", serial, "revoke"]) => {
+                shown(office.revoke(serial, &call.body_if_any()?)?)
+            }
             _ => Err(Refusal::from(Code::NOT_FOUND)),
         }
     }
@@ -206,6 +247,7 @@ async fn carry_out(api: Arc<Api>, request: Request<Buffered<Incoming>>) -> Respo
     };
     let style = style(&parts.headers);
     let outcome = match visit::whole(body, MAX_BODY_BYTES).await {
+        Ok(body) if is_signing(&parts) => api.sign(role, parts.uri.path(), &body).await,
         Ok(body) => {
             let act = move || {
                 let (method, path) = (&parts.method, parts.uri.path());
@@ -222,6 +264,19 @@ async fn carry_out(api: Arc<Api>, request: Request<Buffered<Incoming>>) -> Respo
     }
 }
 
+/// Whether it asks for a signature, and so for patience.
+fn is_signing(parts: &Parts) -> bool {
+    parts.method == Method::POST && matches!(segments(parts.uri.path())[..], ["tunnels", _, "sign-csr"])
+}
+
+fn segments(path: &str) -> Vec<&str> {
+    path.trim_matches('/').split('/').collect()
+}
+
+fn only_an_owner() -> Refusal {
+    Refusal::new(Code::FORBIDDEN, "only an owner may do this")
+}
+
 /// One request, taken apart.
 struct Call<'a> {
     method: &'a Method,
@@ -233,6 +288,11 @@ struct Call<'a> {
 impl Call<'_> {
     fn body<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         read_request(&self.body, MAX_BODY_BYTES)
+    }
+
+    /// What no body leaves open has its default.
+    fn body_if_any<T: DeserializeOwned + Default>(&self) -> Result<T, Refusal> {
+        if self.body.is_empty() { Ok(T::default()) } else { self.body() }
     }
 
     /// A number in the query.

@@ -4,20 +4,27 @@ use crate::{BoxError, provider, random};
 use adit_errors::{Code, Refusal};
 use adit_router::TunnelId;
 use adit_tls_modes::{
-    AcmeError, AcmeNext, AuthorisedNames, CsrCheck, Issuance, IssuedCertificate, KeyFingerprint, KeyIndex,
-    ServerName, SignError, Signer, SigningQuota,
+    AcmeError, AcmeNext, AuthorisedNames, CsrCheck, CsrError, Issuance, IssuedCertificate, KeyFingerprint,
+    KeyIndex, ServerName, SignError, Signer, SigningQuota,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Most tunnels whose keys and quotas are remembered at once.
-const MAX_TUNNELS: usize = 100_000;
+pub(super) const MAX_TUNNELS: usize = 100_000;
 
 /// How many certificates one tunnel may get in [`QUOTA_WINDOW`] (C-37).
 const QUOTA: usize = 10;
 
 /// The time over which the quota counts.
 const QUOTA_WINDOW: Duration = Duration::from_secs(3600);
+
+/// A signing request (PKCS #10), as it came.
+#[derive(Clone, Copy)]
+pub(super) enum Request<'a> {
+    Der(&'a [u8]),
+    Pem(&'a [u8]),
+}
 
 /// Checks signing requests and signs them.
 pub(super) struct Issuer {
@@ -43,7 +50,7 @@ impl Issuer {
         Self { signer, check: CsrCheck::new(provider()), lifetime, books: Mutex::new(books) }
     }
 
-    /// Certifies the key in `csr` for exactly `host`, whatever else the request says.
+    /// Certifies the key in `request` for exactly `host`, whatever else the request says.
     ///
     /// # Errors
     /// The refusal for the agent; nothing was signed.
@@ -51,14 +58,19 @@ impl Issuer {
         &self,
         tunnel: TunnelId,
         host: &str,
-        csr: &[u8],
+        request: Request<'_>,
     ) -> Result<IssuedCertificate, Refusal> {
         let authorised = authorised(host).map_err(|_| Refusal::internal())?;
-        let request = self.check.check_der(csr, &authorised).map_err(|error| {
-            Refusal::new(
-                Code::VALIDATION_FAILED,
-                format!("signing request refused ({}): {error}", error.kind()),
-            )
+        let checked = match request {
+            Request::Der(der) => self.check.check_der(der, &authorised),
+            Request::Pem(text) => self.check.check_pem(text, &authorised),
+        };
+        let request = checked.map_err(|error| {
+            let code = match error {
+                CsrError::TooLarge { .. } => Code::PAYLOAD_TOO_LARGE,
+                _ => Code::VALIDATION_FAILED,
+            };
+            Refusal::new(code, format!("signing request refused ({}): {error}", error.kind()))
         })?;
         {
             // Nothing between lock and unlock can panic half-way through a change.

@@ -31,6 +31,7 @@ mod receivers;
 mod registrar;
 mod reply;
 mod revocations;
+mod signing;
 mod state;
 mod tcp;
 mod terms;
@@ -65,6 +66,7 @@ use registrar::Registrar;
 use revocations::Revocations;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
+use signing::SigningOffice;
 use state::State;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -186,11 +188,15 @@ impl Gateway {
         let first = Keyring::kept(keyring::path(&config.state), state.credential);
         let (minted, all) = Minted::open(&config.state)?;
         let tokens = Arc::new(Tokens::new(first, minted, all, config.tunnel_price, config.clock.clone())?);
-        let registrar = Registrar::new(Arc::clone(&hub), Arc::clone(&tokens), owner, config.clone());
+        let registrar =
+            Arc::new(Registrar::new(Arc::clone(&hub), Arc::clone(&tokens), owner, config.clone()));
+        let issuer = Issuer::new(signer, authority.key_fingerprint(), config.certificate_lifetime);
+        let is_local = public_signer.is_none();
+        let office = Arc::new(SigningOffice::new(Arc::clone(&hub), Arc::clone(&registrar), issuer, is_local));
         let keeper = Arc::new(Gatekeeper {
             hub: Arc::clone(&hub),
-            registrar: Arc::new(registrar),
-            issuer: Issuer::new(signer, authority.key_fingerprint(), config.certificate_lifetime),
+            registrar,
+            office: Arc::clone(&office),
             acceptor: acceptor(&config, &authority, &server_name)?,
             tokens: Arc::clone(&tokens),
             failures: Mutex::new(HashMap::new()),
@@ -201,7 +207,7 @@ impl Gateway {
             let certifier = Certifier { hub: Arc::clone(&hub), signer, store, wishes: wished };
             tokio::spawn(certifier.run());
         }
-        let api = Api::new(Arc::clone(&keeper.registrar), tokens, receivers, state.admin);
+        let api = Api::new(Arc::clone(&keeper.registrar), office, tokens, receivers, state.admin);
         let admin = listeners.serve(&hub, &keeper, Arc::new(api));
         tokio::spawn(tick(Arc::clone(&hub), Arc::clone(&keeper.registrar)));
         let renewal = tokio::spawn(Arc::clone(&certificates).keep_fresh(Arc::clone(&hub))).abort_handle();

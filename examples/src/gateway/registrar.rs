@@ -1,5 +1,6 @@
 //! What an agent may ask for once it is let in: a tunnel, and changes to it.
 
+mod certificates;
 mod owner;
 mod tunnel;
 
@@ -167,22 +168,6 @@ impl Registrar {
         self.change(grant, |record| {
             record.apply(command, SystemTime::now()).map(drop).map_err(|e| Refusal::from(&e))
         })
-    }
-
-    /// Notes a certificate: the tunnel is active now, and while the certificate is good nobody else gets the name, even
-    /// if its owner gives it up (H9).
-    ///
-    /// # Errors
-    /// The refusal for the agent: then the certificate isn't to be handed out.
-    pub(super) fn certified(&self, grant: &Grant, until: SystemTime) -> Result<(), Refusal> {
-        let forbidden = || Refusal::from(Code::FORBIDDEN);
-        let mut books = self.books();
-        let claim = books.names.prove(grant.name.borrowed(), self.owner, now()).map_err(|_| forbidden())?;
-        books.names.certified(&claim, timestamp(until)).map_err(|_| forbidden())?;
-        drop(books);
-        let now = SystemTime::now();
-        self.change(grant, |record| record.certify(until, now).map(drop).map_err(|e| Refusal::from(&e)))
-            .map(drop)
     }
 
     /// The registration's agent is gone. The tunnel stays: a lost connection deletes nothing.

@@ -55,6 +55,12 @@ impl Revocations {
         self.sign(&mut books).map(drop)
     }
 
+    /// Whether a certificate was taken back.
+    pub(super) fn is_revoked(&self, serial: &CertificateSerial) -> bool {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.list.reason(serial).is_some()
+    }
+
     /// The list as it is served.
     ///
     /// # Errors
