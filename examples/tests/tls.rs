@@ -6,6 +6,7 @@ mod support;
 
 use adit_examples::agent::{Local, ProxyProtocol};
 use adit_mux::{Builder, Role};
+use adit_naming::{CustomDomain, TunnelName};
 use adit_tls_modes::{ProxyHeader, ProxyVersion};
 use adit_wire_proto::agent::Options;
 use adit_wire_proto::control::{Claim, Offer, Register, TlsMode};
@@ -67,6 +68,57 @@ async fn e01_e06_certificates_of_a_folder_are_served_and_bad_ones_left_out() {
         assert_eq!(certificate(&world, &own).await, good.certificate, "what was served before stays");
         assert_ne!(certificate(&world, &other).await, wildcard, "and the others are renewed");
     }
+}
+
+#[tokio::test]
+async fn certificates_of_files_that_are_gone_are_served_no_longer() {
+    let authority = Authority::new();
+    let world = World::start_with(|config, folder| {
+        let certificates = folder.join("certificates");
+        std::fs::create_dir_all(&certificates).unwrap();
+        config.certificates = Some(certificates);
+        let domain = CustomDomain::parse("vault.example").unwrap();
+        config.custom_domains = vec![(domain, TunnelName::parse("my-app").unwrap())];
+    })
+    .await;
+    let (status, _) = world.api("POST", "/tunnels", serde_json::json!({ "name": "my-app" })).await;
+    assert_eq!(status, 201);
+    let folder = world.folder.0.join("certificates");
+    let (own, domain) = (world.host("own"), "vault.example".to_owned());
+    let first = authority.issue(&[&own, &domain], Use::Server, 1);
+    let second = authority.issue(&[&domain], Use::Server, 1);
+    std::fs::write(folder.join("a.pem"), first.pem()).unwrap();
+    std::fs::write(folder.join("b.pem"), second.pem()).unwrap();
+    world.gateway.renew_certificates().unwrap();
+    assert_eq!(certificate(&world, &own).await, first.certificate);
+    assert_eq!(
+        certificate(&world, &domain).await,
+        second.certificate,
+        "of two files the last by name counts"
+    );
+
+    std::fs::remove_file(folder.join("b.pem")).unwrap();
+    world.gateway.renew_certificates().unwrap();
+    assert_eq!(certificate(&world, &domain).await, first.certificate, "what the other file says");
+    let narrower = authority.issue(&[&own], Use::Server, 1);
+    std::fs::write(folder.join("a.pem"), narrower.pem()).unwrap();
+    world.gateway.renew_certificates().unwrap();
+    assert_eq!(certificate(&world, &own).await, narrower.certificate);
+    let unknown = world.https_with(&domain, world.visitor_of_anybody()).await.unwrap_err().to_string();
+    assert!(unknown.contains("UnrecognisedName") || unknown.contains("UnrecognizedName"), "{unknown}");
+
+    std::fs::rename(&folder, folder.with_extension("away")).unwrap();
+    world.gateway.renew_certificates().unwrap();
+    assert_eq!(
+        certificate(&world, &own).await,
+        narrower.certificate,
+        "a folder that can't be read says nothing"
+    );
+    std::fs::rename(folder.with_extension("away"), &folder).unwrap();
+    std::fs::remove_file(folder.join("a.pem")).unwrap();
+    world.gateway.renew_certificates().unwrap();
+    let wildcard = certificate(&world, &world.host("other")).await;
+    assert_eq!(certificate(&world, &own).await, wildcard, "the gateway's own is back");
 }
 
 #[tokio::test]

@@ -1,17 +1,20 @@
 //! The certificates with which the gateway ends TLS: made or read at the start, renewed while serving, swapped without a
 //! pause.
 
+mod folder;
+
 use super::hub::Hub;
 use super::own_certificate;
 use crate::{BoxError, provider};
-use adit_tls_modes::{Edge, EdgeHost, LocalCa, NamePattern, ServerCertificate, ServerName};
+use adit_tls_modes::{Edge, EdgeHost, LocalCa, NamePattern, ServerName};
+use folder::Folder;
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// How often it is looked whether a certificate is about to expire.
@@ -25,7 +28,7 @@ pub(super) struct Certificates {
     authority: Arc<LocalCa>,
     zone: ServerName,
     /// Files of an operator's own, each a chain with its key.
-    folder: Option<PathBuf>,
+    folder: Option<Mutex<Folder>>,
     /// Whose visitors have to show a certificate, and by what it is judged. Kept, since sessions are resumed only under
     /// the very rule that they were made under.
     clients: Vec<(ServerName, Arc<dyn ClientCertVerifier>)>,
@@ -48,7 +51,9 @@ impl Certificates {
             let verifier = verifier(file).map_err(|error| format!("{}: {error}", file.display()))?;
             Ok::<_, BoxError>((host, verifier))
         });
-        Ok(Self { authority, zone: zone.parse()?, folder, clients: clients.collect::<Result<_, _>>()? })
+        let clients = clients.collect::<Result<_, _>>()?;
+        let folder = folder.map(|path| Mutex::new(Folder::new(path)));
+        Ok(Self { authority, zone: zone.parse()?, folder, clients })
     }
 
     /// An edge that serves with them, and resumes sessions by tickets.
@@ -64,7 +69,8 @@ impl Certificates {
 
     /// Makes the gateway's own certificates anew, reads the files again, and serves with all of them from now on.
     ///
-    /// A file that is no good is left out, and what was served for its names before stays (E-06).
+    /// A file that is no good is left out, and what was served for its names before stays (E-06). Of a file that is no
+    /// longer there, nothing stays: its names are served as if it had never been.
     ///
     /// # Errors
     /// What the authority didn't sign; nothing has changed then.
@@ -75,15 +81,21 @@ impl Certificates {
             let host = EdgeHost::new(own_certificate(&self.authority, name, false)?);
             hosts.push((NamePattern::exact(name.clone()), host.client_verifier(Arc::clone(verifier))));
         }
-        for certificate in self.folder.iter().flat_map(|folder| read_all(folder)) {
-            let patterns = certificate.names().to_vec();
-            // A name whose visitors have to show certificates goes on asking for them.
-            let free =
-                patterns.into_iter().filter(|pattern| !hosts.iter().any(|(taken, _)| taken == pattern));
-            let new: Vec<_> = free.map(|pattern| (pattern, EdgeHost::new(certificate.clone()))).collect();
-            hosts.extend(new);
+        let Some(folder) = &self.folder else { return Ok(edge.install_all(hosts)?) };
+        let mut folder = folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = folder.read();
+        // A name whose visitors have to show certificates goes on asking for them.
+        let own: Vec<_> = hosts.iter().map(|(pattern, _)| pattern.clone()).collect();
+        for (pattern, certificate) in read.certificates(&own) {
+            hosts.push((pattern, EdgeHost::new(certificate)));
         }
         edge.install_all(hosts)?;
+        for (pattern, certificate) in folder.replace(read, &own) {
+            // Whoever has put another in its place meanwhile keeps it.
+            if edge.certificate(&pattern).is_some_and(|served| served.chain() == certificate.chain()) {
+                edge.remove(&pattern);
+            }
+        }
         Ok(())
     }
 
@@ -111,31 +123,4 @@ fn verifier(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, BoxError> {
         roots.add(anchor?)?;
     }
     Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build()?)
-}
-
-/// Every `.pem` file that holds a chain and its key, and is good now.
-fn read_all(folder: &Path) -> Vec<ServerCertificate> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) => {
-            tracing::error!(folder = %folder.display(), %error, "certificates can't be read");
-            return Vec::new();
-        }
-    };
-    let files = entries.flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> =
-        files.filter(|file| file.extension().is_some_and(|end| end == "pem")).collect();
-    files.sort();
-    let read = files.iter().map(|file| (file, read(file)));
-    read.filter_map(|(file, read)| {
-        read.inspect_err(|error| tracing::error!(file = %file.display(), %error, "a certificate is left out"))
-            .ok()
-    })
-    .collect()
-}
-
-fn read(file: &Path) -> Result<ServerCertificate, BoxError> {
-    let chain = CertificateDer::pem_file_iter(file)?.collect::<Result<_, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(file)?;
-    Ok(ServerCertificate::new(chain, key, &provider(), SystemTime::now())?)
 }
