@@ -576,12 +576,44 @@ fn c01_c21_c40_openssl_agrees() {
 }
 
 #[test]
+fn c16_c17_openssl_judges_signatures_as_we_do() {
+    let Some(openssl) = OpenSsl::find() else { return };
+    let house = House::new();
+    let request = RequestBuilder::host(HOST);
+    let info = request.info(&house.key);
+    let signature = sign(&house.key, &info);
+    let mut verdicts = [0; 2];
+    let mut judge = |what: &str, der: &[u8]| {
+        openssl.write("csr.der", der);
+        let theirs = openssl.verifies_request("DER", "csr.der");
+        let ours = house.csr.check_der(der, &house.names);
+        assert!(ours.is_ok() || matches!(ours, Err(CsrError::BadSignature)), "{what}: {ours:?}");
+        assert_eq!(theirs, ours.is_ok(), "{what}");
+        verdicts[usize::from(theirs)] += 1;
+    };
+    judge("as it was signed", &request.with_signature(&info, &signature));
+    judge("signed anew", &request.signed_by(&house.key));
+    for place in 0..signature.len() {
+        let mut flipped = signature.clone();
+        flipped[place] ^= 1;
+        judge(&format!("octet {place} of the signature"), &request.with_signature(&info, &flipped));
+    }
+    let other_body = request.clone().common_name(HOST.as_bytes()).info(&house.key);
+    judge("another body", &request.with_signature(&other_body, &signature));
+    judge("another key's signature", &request.with_signature(&info, &sign(&house.new_key(), &info)));
+    for garbage in [&[][..], &[0; 64], &[0x30, 0x00], &[&signature[..], &[0]].concat()] {
+        judge("garbage for a signature", &request.with_signature(&info, garbage));
+    }
+    assert!(verdicts[0] > 70 && verdicts[1] >= 2, "{verdicts:?}");
+}
+
+#[test]
 fn c16_c27_our_requests_satisfy_openssl() {
     let Some(openssl) = OpenSsl::find() else { return };
     let house = House::new();
     let request = CertificateRequest::new(&[host()], &house.key).unwrap();
     openssl.write("csr.pem", request.to_pem().as_bytes());
-    openssl.run("req -in csr.pem -verify -noout");
+    assert!(openssl.verifies_request("PEM", "csr.pem"));
     openssl.write("key.pem", house.key.to_pem().as_bytes());
     openssl.run("pkey -in key.pem -check -noout");
 }
@@ -713,6 +745,16 @@ fn check_modes(store: &CertificateStore, house: &House) {
     assert_eq!(std::fs::read_dir(store.folder()).unwrap().count(), 1, "no leftover");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
     assert!(matches!(store.load("tunnel-1", &house.provider), Err(StoreError::OpenToOthers { .. })));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for (folder_mode, is_used) in
+        [(0o720, false), (0o702, false), (0o777, false), (0o755, true), (0o700, true)]
+    {
+        std::fs::set_permissions(store.folder(), std::fs::Permissions::from_mode(folder_mode)).unwrap();
+        let loaded = store.load("tunnel-1", &house.provider);
+        assert_eq!(loaded.is_ok(), is_used, "{folder_mode:o}");
+        assert!(is_used || matches!(loaded, Err(StoreError::FolderOpenToOthers { .. })));
+        assert_eq!(store.save("tunnel-2", &house.key, &[]).is_ok(), is_used, "{folder_mode:o}");
+    }
 }
 
 #[cfg(not(unix))]

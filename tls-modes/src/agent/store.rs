@@ -12,8 +12,8 @@ use crate::keys::{PrivateKey, PrivateKeyError, write_pem};
 /// A folder of the agent's own that keeps private keys with their certificates, one file for each tunnel.
 ///
 /// Key and chain stand in one file, which is replaced as a whole: after a crash there is the old pair or the new one,
-/// never a mixture. On Unix the folder is made with mode 0700 and each file with mode 0600, and a file that others may
-/// read is not used.
+/// never a mixture. On Unix the folder is made with mode 0700 and each file with mode 0600. A file that others may read
+/// is not used, nor is any in a folder that others may write to: they could put files of theirs there.
 #[derive(Clone, Debug)]
 pub struct CertificateStore {
     folder: PathBuf,
@@ -40,6 +40,7 @@ impl CertificateStore {
         provider: &CryptoProvider,
     ) -> Result<Option<StoredCertificate>, StoreError> {
         let path = self.path(tunnel)?;
+        self.check_folder()?;
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -67,6 +68,7 @@ impl CertificateStore {
         chain: &[CertificateDer<'_>],
     ) -> Result<(), StoreError> {
         let path = self.path(tunnel)?;
+        self.check_folder()?;
         let unfinished = path.with_extension("pem.new");
         // A leftover of a crash may have been made by another; a new file gets our mode from its first byte on.
         match fs::remove_file(&unfinished) {
@@ -97,6 +99,19 @@ impl CertificateStore {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    #[cfg(unix)]
+    fn check_folder(&self) -> Result<(), StoreError> {
+        use std::os::unix::fs::PermissionsExt;
+
+        let mode = fs::metadata(&self.folder)?.permissions().mode();
+        if mode & 0o022 == 0 { Ok(()) } else { Err(StoreError::FolderOpenToOthers {}) }
+    }
+
+    #[cfg(not(unix))]
+    const fn check_folder(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Tunnel ids come from the gateway: none may name a file outside the folder.
@@ -131,6 +146,10 @@ pub enum StoreError {
     #[error("the file with the private key is open to other users; remove it")]
     #[non_exhaustive]
     OpenToOthers {},
+    /// The folder can be written to by others. Take that from them (`chmod go-w`), and look what they have put there.
+    #[error("the folder of the certificate store can be written to by other users")]
+    #[non_exhaustive]
+    FolderOpenToOthers {},
     /// The file holds no key that can be used.
     #[error("the private key in the store: {source}")]
     #[non_exhaustive]

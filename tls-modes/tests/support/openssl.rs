@@ -35,6 +35,14 @@ impl OpenSsl {
         Command::new("openssl").args(arguments).current_dir(&self.folder).output().unwrap().status.success()
     }
 
+    /// Whether a request's signature is good. Until 3.2 or so the program ends well either way, and only says which.
+    pub(crate) fn verifies_request(&self, form: &str, file: &str) -> bool {
+        let arguments = ["req", "-inform", form, "-in", file, "-verify", "-noout"];
+        let output = Command::new("openssl").args(arguments).current_dir(&self.folder).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        output.status.success() && String::from_utf8_lossy(&said).contains("verify OK")
+    }
+
     pub(crate) fn write(&self, file: &str, content: &[u8]) {
         std::fs::write(self.folder.join(file), content).unwrap();
     }
