@@ -10,10 +10,13 @@
 //!                    └─ jws: who says so
 //! ```
 
+mod any_certificate;
 mod desk;
 mod jws;
 mod serve;
 mod validate;
+
+pub use any_certificate::AnyCertificate;
 
 use crate::{BoxError, provider, random};
 use adit_tls_modes::{Issuance, KeyGenerator, LocalCa, NewCa, PrivateKey};

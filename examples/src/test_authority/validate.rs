@@ -1,16 +1,14 @@
 //! A look at the ports of a gateway: does the name lead to who ordered the certificate?
 
-use super::ValidationPorts;
 use super::desk::{Kind, Validation};
+use super::{AnyCertificate, ValidationPorts};
 use crate::provider;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::verify_tls13_signature_with_raw_key;
-use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +61,7 @@ async fn tls_alpn_01(validation: &Validation, ports: ValidationPorts) -> Result<
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|_| "serverInternal")?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(LookInside {}))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate {}))
         .with_no_client_auth();
     config.alpn_protocols = vec![adit_tls_modes::ACME_TLS_1.to_vec()];
     let name = ServerName::try_from(validation.host.clone()).map_err(|_| "malformed")?;
@@ -90,48 +88,4 @@ fn is_answer(certificate: &CertificateDer<'_>, host: &str, digest: &[u8]) -> Opt
     // An OCTET STRING of 32 octets.
     let value = identifier.value.strip_prefix(&[0x04, 0x20])?;
     Some(name.eq_ignore_ascii_case(host) && identifier.critical && value == digest)
-}
-
-/// Takes any certificate whose key the server has: what counts is inside.
-#[derive(Debug)]
-struct LookInside {}
-
-impl ServerCertVerifier for LookInside {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.3 alone is asked for".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        // webpki refuses the critical extension that makes this certificate what it is.
-        let (_, certificate) = X509Certificate::from_der(certificate)
-            .map_err(|_| rustls::Error::General("the certificate can't be read".to_owned()))?;
-        let key = SubjectPublicKeyInfoDer::from(certificate.public_key().raw);
-        let algorithms = provider().signature_verification_algorithms;
-        verify_tls13_signature_with_raw_key(message, &key, signature, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -7,11 +7,10 @@ pub mod streaming;
 use adit_examples::BoxError;
 use adit_examples::agent::{self, Event, Link, Local, Secret, Terms, Tunnel, Upstream};
 use adit_examples::gateway::{Config, Gateway};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use adit_examples::test_authority::AnyCertificate;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -205,52 +204,13 @@ impl World {
     /// A visitor who only looks at what certificate there is.
     pub fn visitor_of_anybody(&self) -> ClientConfig {
         let mut config = self.visitor(None);
-        config.dangerous().set_certificate_verifier(Arc::new(Anybody(adit_examples::provider())));
+        config.dangerous().set_certificate_verifier(Arc::new(AnyCertificate {}));
         config
     }
 }
 
 /// A certificate and its key.
 pub type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
-
-/// Takes every certificate; whoever asks looks at it by themselves.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
 
 /// A running agent, and what it reports.
 pub struct Agent {
