@@ -240,6 +240,10 @@ async fn e12_t43_what_only_speaks_tls_11_gets_protocol_version() {
     let mut weak = HelloBuilder::host("a.tunnel.example");
     weak.cipher_suites = vec![0x00, 0x02, 0x00, 0x08, 0x00, 0x3b];
     assert_eq!(alerts_to(&[weak.stream()]).await, [u8::from(AlertDescription::HandshakeFailure)]);
+    // Nothing but compression.
+    let mut compressed = HelloBuilder::host("a.tunnel.example");
+    compressed.compression = vec![1];
+    assert_eq!(alerts_to(&[compressed.stream()]).await, [u8::from(AlertDescription::IllegalParameter)]);
 }
 
 #[tokio::test]
