@@ -3,6 +3,7 @@
 //! `cargo fuzz run NAME` drives one with libFuzzer; `cargo test -p adit-fuzz` runs all of them on the corpora that
 //! are kept in the tree, so that stable Rust is enough for the tests.
 
+pub mod acme;
 pub mod errors;
 pub mod mux;
 pub mod naming;
@@ -19,6 +20,7 @@ pub type Body = fn(&[u8]);
 
 /// Every target by name, as `cargo fuzz run` and the corpus folders know it.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("acme", acme::acme),
     ("envelope", errors::envelope),
     ("idempotency_key", errors::idempotency_key),
     ("request_body", errors::request_body),

@@ -59,8 +59,14 @@ async fn answer_challenges(
     let wrong = |error| error_of(error, last_answer(last), now);
     let mut postings = Vec::new();
     let mut authorizations = order.authorizations();
+    let mut asked = 0;
     while let Some(authorization) = authorizations.next().await {
         let authorization = authorization.map_err(wrong)?;
+        asked += 1;
+        if asked > names.len() {
+            // One for each name (RFC 8555 §7.1.3): who lists more would keep us asking.
+            return Err(AcmeError::Unordered {});
+        }
         let name = ordered_name(&authorization, names).ok_or(AcmeError::Unordered {})?;
         match authorization.status {
             // Proven by an earlier order.
@@ -113,7 +119,8 @@ fn ordered_name(authorization: &AuthorizationHandle<'_>, names: &[ServerName]) -
 /// Which challenge failed, and by what; the order itself often doesn't say.
 async fn failure(order: &mut Order) -> AcmeError {
     let mut authorizations = order.authorizations();
-    while let Some(Ok(mut authorization)) = authorizations.next().await {
+    for _ in 0..MAX_AUTHORIZATIONS {
+        let Some(Ok(mut authorization)) = authorizations.next().await else { break };
         let Ok(state) = authorization.refresh().await else { continue };
         let invalid = state.challenges.iter().find(|challenge| challenge.status == ChallengeStatus::Invalid);
         if let Some(challenge) = invalid {
@@ -192,5 +199,7 @@ pub(super) fn error_of(error: instant_acme::Error, last: LastAnswer, now: System
     }
 }
 
+/// As many as names may be authorised at once.
+const MAX_AUTHORIZATIONS: usize = 100;
 /// Longer ones no client would take.
 const MAX_CHAIN: usize = 10;
