@@ -1,10 +1,10 @@
 //! Full handshakes of TLS 1.3 over loopback TCP, one after the other: our edge, which sniffs the hello, picks the
 //! certificate by its name and ends TLS, beside tokio-rustls with one certificate for everybody.
 
-use super::{compare, runtime, thread_time};
+use super::{Figures, runtime, thread_time};
 use adit_tls_modes::{
     Edge, EdgeHost, Mode, ModePolicy, NameStanding, ResumptionScope, RoomLimits, ServerCertificate,
-    SniffLimits, SniffRoom, choose_mode,
+    SniffLimits, SniffRoom, SniffSeat, choose_mode,
 };
 use rcgen::{CertificateParams, KeyPair};
 use rustls::client::Resumption;
@@ -20,67 +20,66 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 const HOST: &str = adit_benches::hello::HOST;
-const HANDSHAKES: u32 = 300;
+const ROUNDS: usize = 3_000;
+const NAMES: [&str; 2] = ["tokio-rustls", "adit: sniff, choose, edge"];
 
+/// A round is one handshake of each, by the same thread of one server and the same visitor.
 pub(crate) fn run() {
     let provider = Arc::new(ring::default_provider());
     let certificate = Certificate::new();
-    let bare = TlsAcceptor::from(Arc::new(certificate.server_config(&provider)));
-    let edge = Arc::new(certificate.edge(&provider));
     let visitor = Arc::new(certificate.client_config(&provider));
-    let mut wall = [0.0; 2];
-    let mut measure = |ours: bool| {
-        let (edge, bare) = (Arc::clone(&edge), bare.clone());
-        let (rate, cpu) = round(&visitor, ours, edge, bare);
-        wall[usize::from(ours)] = rate;
-        1e6 * cpu.as_secs_f64() / f64::from(HANDSHAKES)
-    };
-    let measure = std::cell::RefCell::new(&mut measure);
-    compare(
-        "edge: processor time of the server for a full handshake (aim: at most x 1.05)",
-        "us",
-        &mut [
-            ("tokio-rustls", &mut || measure.borrow_mut()(false)),
-            ("adit: sniff, choose, edge", &mut || measure.borrow_mut()(true)),
-        ],
-    );
-    let [bare, ours] = wall;
-    println!("  handshakes a second, last round: tokio-rustls {bare:.0}, adit {ours:.0}");
+    let (turns, times, addresses) = serve(certificate.edge(&provider), certificate.server_config(&provider));
+    let mut wall = Vec::new();
+    let processor = Figures::collect(&NAMES, ROUNDS, |index| {
+        turns.send(index == 1).unwrap();
+        let begin = std::time::Instant::now();
+        visit(&visitor, addresses);
+        wall.push((index, 1e6 * begin.elapsed().as_secs_f64()));
+        times.recv().unwrap()
+    });
+    processor.print("edge: processor time of the server for a full handshake (aim: at most x 1.05)", "us");
+    // The same rounds by the clock on the wall.
+    let mut wall = wall.into_iter();
+    let wall = Figures::collect(&NAMES, ROUNDS, |wanted| {
+        let (index, took) = wall.next().unwrap();
+        assert_eq!(index, wanted);
+        took
+    });
+    wall.print("edge: the same by the visitor's clock, from connecting to the first byte", "us");
 }
 
-/// Handshakes a second, and what they took of the server's thread.
-fn round(visitor: &Arc<ClientConfig>, ours: bool, edge: Arc<Edge>, bare: TlsAcceptor) -> (f64, Duration) {
+/// A server that takes one connection for each turn that it is told of, as ours or as the plain one, and tells what that
+/// took of its thread's time, in microseconds.
+fn serve(edge: Edge, bare: ServerConfig) -> (mpsc::Sender<bool>, mpsc::Receiver<f64>, SocketAddr) {
+    let (turn, turns) = mpsc::channel();
+    let (time, times) = mpsc::channel();
     let (address, addresses) = mpsc::channel();
-    let server = std::thread::spawn(move || {
-        runtime().block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            address.send(listener.local_addr().unwrap()).unwrap();
-            let room = SniffRoom::new(RoomLimits::new());
-            let begin = thread_time();
-            for _ in 0..HANDSHAKES {
+    std::thread::spawn(move || {
+        let runtime = runtime();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        address.send(listener.local_addr().unwrap()).unwrap();
+        let bare = TlsAcceptor::from(Arc::new(bare));
+        let room = SniffRoom::new(RoomLimits::new());
+        while let Ok(ours) = turns.recv() {
+            runtime.block_on(async {
+                let begin = thread_time();
                 let (socket, peer) = listener.accept().await.unwrap();
                 if ours {
-                    end_at_the_edge(&edge, &room, socket, peer).await;
+                    end_at_the_edge(&edge, room.enter(peer.ip()).unwrap(), socket).await;
                 } else {
                     answer(bare.accept(socket).await.unwrap()).await;
                 }
-            }
-            thread_time() - begin
-        })
+                time.send(1e6 * (thread_time() - begin).as_secs_f64()).unwrap();
+            });
+        }
     });
-    let address = addresses.recv().unwrap();
-    let begin = std::time::Instant::now();
-    for _ in 0..HANDSHAKES {
-        visit(visitor, address);
-    }
-    let took = begin.elapsed();
-    (f64::from(HANDSHAKES) / took.as_secs_f64(), server.join().unwrap())
+    (turn, times, addresses.recv().unwrap())
 }
 
-async fn end_at_the_edge(edge: &Edge, room: &SniffRoom, socket: tokio::net::TcpStream, peer: SocketAddr) {
-    let seat = room.enter(peer.ip()).unwrap();
+/// Sniffs, chooses, ends TLS and answers. Who never says hello is waited for as long as a gateway does.
+pub(crate) async fn end_at_the_edge(edge: &Edge, seat: SniffSeat, socket: tokio::net::TcpStream) {
     let deadline = Instant::now() + Duration::from_secs(10);
-    let (hello, io) = seat.sniff(socket, SniffLimits::new(), deadline).await.unwrap();
+    let Ok((hello, io)) = seat.sniff(socket, SniffLimits::new(), deadline).await else { return };
     let Mode::Edge { name, .. } = choose_mode(&hello, &ModePolicy::new(), |_| NameStanding::Edge) else {
         panic!("not for the edge")
     };
@@ -93,7 +92,7 @@ async fn answer(mut io: impl tokio::io::AsyncWrite + Unpin) {
     tokio::io::AsyncWriteExt::flush(&mut io).await.unwrap();
 }
 
-fn visit(config: &Arc<ClientConfig>, address: SocketAddr) {
+pub(crate) fn visit(config: &Arc<ClientConfig>, address: SocketAddr) {
     let name = ServerName::try_from(HOST).unwrap();
     let connection = rustls::ClientConnection::new(Arc::clone(config), name).unwrap();
     let socket = TcpStream::connect(address).unwrap();
@@ -104,13 +103,13 @@ fn visit(config: &Arc<ClientConfig>, address: SocketAddr) {
     io.read_exact(&mut byte).unwrap();
 }
 
-struct Certificate {
+pub(crate) struct Certificate {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
 impl Certificate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![HOST.to_owned()]).unwrap();
         let certificate = params.self_signed(&key).unwrap();
@@ -129,7 +128,7 @@ impl Certificate {
         config
     }
 
-    fn edge(&self, provider: &Arc<CryptoProvider>) -> Edge {
+    pub(crate) fn edge(&self, provider: &Arc<CryptoProvider>) -> Edge {
         let edge = Edge::builder(Arc::clone(provider)).resumption(ring::Ticketer::new().unwrap()).build();
         let (chain, key) = (self.chain.clone(), self.key.clone_key());
         let certificate = ServerCertificate::new(chain, key, provider, SystemTime::now()).unwrap();
@@ -137,7 +136,7 @@ impl Certificate {
         edge
     }
 
-    fn client_config(&self, provider: &Arc<CryptoProvider>) -> ClientConfig {
+    pub(crate) fn client_config(&self, provider: &Arc<CryptoProvider>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.chain[0].clone()).unwrap();
         let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
