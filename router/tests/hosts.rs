@@ -1,5 +1,5 @@
 //! Hosts with a port and a sealed key, from the octets of a `Host` field to the tunnel.
-#![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs, reason = "a test")]
 
 use adit_naming::keys::{KeyRing, RingKey};
 use adit_naming::{Destination, Host, HostSource, TunnelNameRef, Zone, Zones};
