@@ -78,6 +78,8 @@ struct Half {
     is_stopped: bool,
     /// Whether reading came to its end, one way or the other.
     is_read_out: bool,
+    /// Whether the handles are gone.
+    is_released: bool,
     waits_to_read: bool,
     waits_to_write: bool,
 }
@@ -92,6 +94,7 @@ impl Half {
             is_reset: false,
             is_stopped: false,
             is_read_out: false,
+            is_released: false,
             waits_to_read: false,
             waits_to_write: false,
         }
@@ -162,7 +165,8 @@ impl World {
                 let now = self.now;
                 self.ends.iter_mut().for_each(|end| end.core.handle_timeout(now));
             }
-            14 => drop(end.core.ping()),
+            14 if choice.is_multiple_of(2) => drop(end.core.ping()),
+            14 => end.pick(choice / 2, release),
             _ => drop(end.core.send_datagram(self.now, 1, Bytes::from(vec![1; script.size() % 16_377]))),
         }
     }
@@ -194,6 +198,7 @@ impl World {
             while end.core.receive_datagram().is_some() {}
         }
         self.check_read_at_most_what_was_written();
+        self.check_no_more_is_promised_than_is_reserved();
     }
 
     fn check_read_at_most_what_was_written(&self) {
@@ -206,8 +211,28 @@ impl World {
         }
     }
 
+    /// What a side may still be sent and has not read is no more than it has put by for that.
+    fn check_no_more_is_promised_than_is_reserved(&self) {
+        for (one, other) in [(0, 1), (1, 0)] {
+            let (sender, reader) = (&self.ends[one], &self.ends[other]);
+            let promised = |(id, writer): (&u32, &Half)| {
+                let half = reader.streams.get(id)?;
+                if writer.is_reset || half.is_stopped || half.is_read_out {
+                    return None;
+                }
+                let sent = writer.written - sender.core.unsent(writer.key) as u64;
+                Some(sent + sender.core.credit(writer.key) - half.read)
+            };
+            let promised: u64 = sender.streams.iter().filter_map(promised).sum();
+            let stats = reader.core.stats();
+            let most = reader.pool - stats.window_pool_left + stats.open_streams * u64::from(WINDOW);
+            assert!(promised <= most, "{promised} octets are promised, over {most}");
+        }
+    }
+
     /// Everybody finishes and lets go; nothing may be left.
     fn wind_down(&mut self) {
+        self.check_no_crumb_is_kept_for_long();
         self.read_all();
         for round in 0.. {
             assert!(round < 5_000, "it doesn't end");
@@ -226,9 +251,8 @@ impl World {
         }
         self.check_nothing_is_lost();
         for end in &mut self.ends {
-            for half in std::mem::take(&mut end.streams).into_values() {
-                end.core.release_send(half.key);
-                end.core.release_recv(half.key);
+            for mut half in std::mem::take(&mut end.streams).into_values() {
+                release(&mut end.core, &mut half);
             }
         }
         self.settle();
@@ -241,6 +265,24 @@ impl World {
             assert_eq!(stats.streams_closed, stats.streams_opened + stats.streams_accepted);
         }
         self.check_no_stream_is_lost();
+    }
+
+    /// Nobody reads on. What credit there is, however little, is used all the same: half a second later at the latest.
+    fn check_no_crumb_is_kept_for_long(&mut self) {
+        self.settle();
+        self.now += Duration::from_millis(500);
+        let now = self.now;
+        self.ends.iter_mut().for_each(|end| end.core.handle_timeout(now));
+        self.settle();
+        for end in &self.ends {
+            for (id, half) in &end.streams {
+                let (unsent, credit) = (end.core.unsent(half.key), end.core.credit(half.key));
+                assert!(
+                    unsent == 0 || credit == 0,
+                    "stream {id}: {unsent} octets wait, with {credit} of credit"
+                );
+            }
+        }
     }
 
     /// Reads all that was written before anything ends, so that all credit is due.
@@ -463,6 +505,19 @@ fn read(core: &mut Connection, half: &mut Half, most: usize, as_chunk: bool) {
         }
         Err(_) => half.is_read_out = true,
     }
+}
+
+/// Lets go of both handles: what is not finished is reset, and nothing more is read.
+fn release(core: &mut Connection, half: &mut Half) {
+    if std::mem::replace(&mut half.is_released, true) {
+        return;
+    }
+    core.release_send(half.key);
+    core.release_recv(half.key);
+    half.is_reset |= !half.is_finished;
+    half.is_stopped = true;
+    half.is_read_out = true;
+    (half.waits_to_read, half.waits_to_write) = (false, false);
 }
 
 /// What stands at a place of every stream.
