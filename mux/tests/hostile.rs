@@ -839,13 +839,13 @@ fn priorities_divide_a_link_and_leave_everybody_something() {
 
 #[test]
 fn mx34_pongs_forged_or_delayed_do_not_make_windows_run_away() {
-    let mut victim = Scripted::new(Config::default());
+    let mut victim = Scripted::greeted(Config::default());
     assert_eq!(
         ended_by(victim.send(&[Frame::Ping { sequence: 1, ack: true }])),
         CloseCode::PROTOCOL,
         "unsent"
     );
-    let mut victim = Scripted::new(Config::default());
+    let mut victim = Scripted::greeted(Config::default());
     victim.core.ping();
     victim.sent();
     assert_eq!(
@@ -855,10 +855,9 @@ fn mx34_pongs_forged_or_delayed_do_not_make_windows_run_away() {
     );
 
     // A pong delayed by ten seconds would make any rate look like less than two round trips.
-    let mut victim = Scripted::new(Config::default());
+    let mut victim = Scripted::greeted(Config::default());
     victim.send(&[open(1)]).unwrap();
     let key = victim.accept();
-    victim.core.ping();
     victim.sent();
     victim.pass(10 * SECOND);
     victim.send(&[Frame::Ping { sequence: 1, ack: true }]).unwrap();
@@ -882,6 +881,48 @@ fn mx34_pongs_forged_or_delayed_do_not_make_windows_run_away() {
     }
     // The rate never rose, so neither does the window, beyond the first doublings that raised it.
     assert!(limit - sent <= 2 * 1024 * 1024, "{}", limit - sent);
+}
+
+#[test]
+fn mx34_a_queue_of_our_own_makes_no_window_grow() {
+    // Half a gigabyte a second through a path of 100 µs, and a PONG waits behind all that is on its way.
+    let (idle, frames) = (Duration::from_micros(100), 4);
+    let turn = Duration::from_micros(128);
+    let mut victim = Scripted::greeted(Config::default());
+    victim.send(&[open(1)]).unwrap();
+    let key = victim.accept();
+    let (mut sent, mut limit) = (0_u64, 65_536_u64);
+    let mut owed: Vec<(u64, Duration)> = Vec::new();
+    let mut out = vec![0; 65_536];
+    for _ in 0..5_000 {
+        for frame in victim.sent() {
+            if let Frame::Credit { limit: new, .. } = frame {
+                limit = new;
+            }
+            // The queue is what may be sent and has not come; it leaves four frames a turn.
+            if let Frame::Ping { sequence, ack: false } = frame {
+                let queue = u32::try_from((limit - sent) / (4 * 16_376)).unwrap();
+                owed.push((sequence, if sent == 0 { idle } else { idle + turn * queue }));
+            }
+        }
+        for _ in 0..frames {
+            if sent + 16_376 <= limit {
+                victim.send(&[data(1, 16_376)]).unwrap();
+                sent += 16_376;
+            }
+        }
+        while let Ok(Some(1..)) = victim.core.read(key, &mut out) {}
+        victim.pass(turn);
+        for (_, left) in &mut owed {
+            *left = left.saturating_sub(turn);
+        }
+        for (sequence, _) in owed.extract_if(.., |(_, left)| left.is_zero()) {
+            victim.send(&[Frame::Ping { sequence, ack: true }]).unwrap();
+        }
+    }
+    // 50 KiB fill the path. The window began with five times as much, and four times would be the next.
+    assert!(limit - sent <= 256 * 1024, "{}", limit - sent);
+    assert!(sent > 200 * 1024 * 1024, "{sent}");
 }
 
 #[test]

@@ -38,6 +38,7 @@ impl Connection {
         slot.in_opening = true;
         let key = self.insert(slot);
         self.opening.push_back(to_usize(key.place));
+        self.want_first_rtt();
         if self.local_opened >= u64::from(self.config.max_lifetime_opens) {
             // Ids are never used twice: the session makes room for a new one long before they run out.
             self.drain(self.now, CloseCode::DRAINING, Bytes::from_static(b"stream ids are used up"));
@@ -75,6 +76,7 @@ impl Connection {
         let Some(slot) = self.slot_mut(key) else { return };
         slot.recv.window += taken;
         slot.recv.reserved += taken;
+        self.want_first_rtt();
         // Short exchanges fit in what the HELLO promised, and need no CREDIT frame: the larger window is told with
         // the first octets that are read.
     }

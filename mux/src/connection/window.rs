@@ -58,7 +58,7 @@ impl Connection {
     /// Doubles the window if the sender ran into it, the reader kept up, and more would be faster.
     ///
     /// "Faster" is a delivered rate that rose by a tenth since the last doubling: a window that only fills a longer
-    /// queue doesn't grow (bufferbloat).
+    /// queue doesn't grow (bufferbloat). On a path within one machine or rack it never does.
     pub(super) fn tune(&mut self, place: usize) {
         let (now, most) = (self.now, self.config.max_window);
         let Some(slot) = self.slots.get_mut(place) else { return };
@@ -79,7 +79,8 @@ impl Connection {
         let is_faster = rate > recv.grown_at + recv.grown_at / 10;
         let wanted = recv.window.min(most.saturating_sub(recv.window));
         let Some(min_rtt) = self.min_rtt else { return self.want_rtt() };
-        if !reader_keeps_up || !is_faster || wanted == 0 || elapsed > min_rtt * 2 {
+        let is_filled = elapsed <= min_rtt * 2 && min_rtt >= SHORT_PATH;
+        if !reader_keeps_up || !is_faster || wanted == 0 || !is_filled {
             return;
         }
         let taken = self.reserve(wanted);
@@ -88,6 +89,14 @@ impl Connection {
         slot.recv.reserved += taken;
         slot.recv.grown_at = rate;
         self.want_rtt();
+    }
+
+    /// Measures the round trip with the first stream, before there is a load. One that is measured behind a queue of our
+    /// own is longer, and would let windows grow until they fill a longer queue.
+    pub(super) fn want_first_rtt(&mut self) {
+        if self.min_rtt.is_none() {
+            self.want_rtt();
+        }
     }
 
     /// Measures the round trip again if the last measurement is old.
@@ -101,6 +110,11 @@ impl Connection {
         }
     }
 }
+
+/// A round trip that is shorter than this is for the most part the machines' scheduling: a larger window would not fill the
+/// path but a queue before it. The window that streams start with moves 5 Gbit/s through the longest of such paths, and
+/// on shorter ones more.
+const SHORT_PATH: Duration = Duration::from_micros(400);
 
 /// How much must have come free before the peer is told: a quarter, or an eighth of a large window, since a large one
 /// loses more by waiting and gains little by fewer frames.

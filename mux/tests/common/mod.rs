@@ -31,10 +31,21 @@ impl Scripted {
     }
 
     /// A listener whose peer has said HELLO with generous limits.
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn greeted(config: Config) -> Self {
         let mut scripted = Self::silent(Role::Listener, config);
         scripted.send(&[hello()]).unwrap();
         scripted.sent();
+        scripted
+    }
+
+    /// The same, and the round trip is known: it takes a millisecond.
+    pub(crate) fn new(config: Config) -> Self {
+        let mut scripted = Self::greeted(config);
+        let sequence = scripted.core.ping();
+        scripted.sent();
+        scripted.now += Duration::from_millis(1);
+        scripted.send(&[Frame::Ping { sequence, ack: true }]).unwrap();
+        scripted.events();
         scripted
     }
 
