@@ -142,7 +142,8 @@ impl Config {
         Self { process: Some(budget), ..self }
     }
 
-    /// How many octets a stream buffers for sending before its writer has to wait; default 256 KiB, at least 1.
+    /// How many octets a stream buffers for sending before its writer has to wait; default 256 KiB, at least 1. Where many
+    /// streams have something queued each has less: 1 MiB together, but up to 32 KiB each in any case.
     #[must_use]
     pub fn send_buffer(self, bytes: usize) -> Self {
         Self { send_buffer: bytes.max(1), ..self }

@@ -281,6 +281,31 @@ fn regression_mx13_a_writer_is_woken_once_half_of_its_buffer_is_free() {
 }
 
 #[test]
+fn many_streams_share_what_may_wait_to_be_sent() {
+    let mut ours = Scripted::greeted(Config::default());
+    let keys: Vec<_> = (0..200).map(|_| ours.core.open(Bytes::new()).unwrap().unwrap()).collect();
+    let mut queued: Vec<usize> = Vec::new();
+    for key in &keys {
+        let mut all = 0;
+        while let Ok(taken @ 1..) = ours.core.write(*key, &[1; 10_000]) {
+            all += taken;
+        }
+        queued.push(all);
+    }
+    assert_eq!(queued[0], 256 * 1024, "one alone has its whole buffer");
+    assert!(queued.is_sorted_by(|one, next| one >= next) && queued[199] == 32 * 1024, "{queued:?}");
+    assert!(queued.iter().sum::<usize>() <= 1024 * 1024 + 200 * 32 * 1024);
+    // Who was cut short is woken as its queue drains, however full the others are.
+    ours.events();
+    let frames = ours.sent();
+    assert!(frames.len() > 200);
+    let woken = ours.events();
+    for key in keys {
+        assert!(ours.core.unsent(key) > 0 || woken.contains(&Event::Writable(key)));
+    }
+}
+
+#[test]
 fn mx14_m12_single_octets_to_a_slow_reader_cost_memory_by_the_octet_and_have_a_budget() {
     let config = Config::default().small_data(Allowance::new(5_000, 1)).max_peer_streams(100_000);
     let mut victim = Scripted::new(config);

@@ -105,10 +105,11 @@ impl Connection {
     /// [`StreamError`] if the sending half has ended, on either side, or the session has.
     pub fn write(&mut self, key: StreamKey, octets: &[u8]) -> Result<usize, StreamError> {
         self.check_open()?;
+        let most = self.most_queued();
         let place = to_usize(key.place);
         let slot = self.slots.get_mut(place).filter(|slot| slot.stamp == key.stamp);
         let Some(slot) = slot else { return Err(StreamError::Ended) };
-        let taken = slot.room(self.config.send_buffer)?.min(octets.len());
+        let taken = slot.room(most)?.min(octets.len());
         slot.send.queue.push_copy(octets.get(..taken).unwrap_or_default(), &mut self.send_pool);
         if !slot.in_ready {
             self.schedule(place);
@@ -138,10 +139,19 @@ impl Connection {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn room(&mut self, key: StreamKey) -> Result<usize, StreamError> {
-        let buffer = self.config.send_buffer;
+        let most = self.most_queued();
         self.check_open()?;
         let Some(slot) = self.slot_mut(key) else { return Err(StreamError::Ended) };
-        slot.room(buffer)
+        slot.room(most)
+    }
+
+    /// How many octets a stream may have queued: its send buffer, but no more than half of what all streams together have
+    /// left, and always a little. What waits in many queues is out of the cache by the time that it is sent.
+    pub(super) fn most_queued(&self) -> usize {
+        const TOGETHER: usize = 1024 * 1024;
+        const LEAST: usize = 32 * 1024;
+        let left = TOGETHER.saturating_sub(self.send_pool.held());
+        self.config.send_buffer.min(LEAST.max(left / 2))
     }
 
     /// How many octets the peer allows on a stream beyond those that were emitted; 0 for unknown streams.

@@ -39,6 +39,7 @@ impl ChunkQueue {
             return;
         }
         self.bytes += chunk.len();
+        pool.held += chunk.len();
         let buffers = self.buffers.get_or_insert_with(|| pool.lend());
         buffers.seal_tail();
         buffers.chunks.push_back(chunk);
@@ -51,6 +52,7 @@ impl ChunkQueue {
         }
         let is_first = self.bytes == 0;
         self.bytes += octets.len();
+        pool.held += octets.len();
         let buffers = self.buffers.get_or_insert_with(|| pool.lend());
         if is_first && pool.shares(octets.len()) {
             return buffers.chunks.push_back(pool.piece(octets));
@@ -133,6 +135,7 @@ impl ChunkQueue {
 
     fn took(&mut self, bytes: usize, pool: &mut Pool) {
         self.bytes -= bytes;
+        pool.held -= bytes;
         if self.bytes == 0
             && let Some(buffers) = self.buffers.take()
         {
@@ -185,6 +188,8 @@ pub(crate) struct Pool {
     tailed: Vec<Box<Buffers>>,
     /// How many buffers are lent.
     lent: usize,
+    /// How many octets all queues hold that borrow here.
+    held: usize,
     /// A tail of all: small pieces are cut from it while many queues hold something.
     shared: Option<BytesMut>,
 }
@@ -206,8 +211,14 @@ impl Pool {
             buffers: Vec::new(),
             tailed: Vec::new(),
             lent: 0,
+            held: 0,
             shared: None,
         }
+    }
+
+    /// How many octets all queues hold that borrow here.
+    pub(crate) const fn held(&self) -> usize {
+        self.held
     }
 
     fn lend(&mut self) -> Box<Buffers> {
@@ -321,7 +332,7 @@ mod tests {
             assert_eq!(queue.read(&mut out, &mut pool), 14);
             assert_eq!(&out, b"first and more");
         }
-        assert_eq!((pool.lent, pool.buffers.len() + pool.tailed.len()), (0, 100));
+        assert_eq!((pool.lent, pool.held, pool.buffers.len() + pool.tailed.len()), (0, 0, 100));
     }
 
     #[test]

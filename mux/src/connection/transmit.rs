@@ -243,17 +243,21 @@ impl Connection {
             }
             self.ready.took(&mut slot.share, bytes);
             let has_more = slot.is_sendable();
-            let has_room = slot.send.queue.len() <= self.config.send_buffer / 2;
             if has_more {
                 slot.in_ready = true;
                 self.ready.add(place, &mut slot.share);
             } else {
                 self.schedule(place);
             }
-            if has_room {
-                self.wake_writer(place);
-            }
+            self.wake_writer_if_half_empty(place);
             self.free_if_over(place);
+        }
+    }
+
+    fn wake_writer_if_half_empty(&mut self, place: usize) {
+        let most = self.most_queued();
+        if self.slots.get(place).is_some_and(|slot| slot.send.queue.len() <= most / 2) {
+            self.wake_writer(place);
         }
     }
 }
