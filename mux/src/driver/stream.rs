@@ -80,7 +80,10 @@ impl SendStream {
     fn poll_write_octets(&self, task: &mut Context<'_>, octets: &[u8]) -> Poll<Result<usize, StreamError>> {
         if octets.len() >= DIRECT_LEAST {
             match self.shared.send_direct(self.key, octets, task) {
-                Direct::Taken(taken) => return Poll::Ready(Ok(taken)),
+                Direct::Taken(taken) => {
+                    charge(task, taken);
+                    return Poll::Ready(Ok(taken));
+                }
                 Direct::Parked => return Poll::Pending,
                 Direct::Queue => {}
             }
@@ -238,6 +241,20 @@ impl std::fmt::Debug for ReceiveStream {
     }
 }
 
+/// Charges a task for a write that the operating system took: it lasts as long as many that only move memory, and who
+/// writes without end would otherwise hold its thread for milliseconds before others have their turn.
+fn charge(task: &mut Context<'_>, written: usize) {
+    for _ in 0..written / OCTETS_OF_A_STEP {
+        match tokio::task::coop::poll_proceed(task) {
+            Poll::Ready(step) => step.made_progress(),
+            // The next call waits for the next turn.
+            Poll::Pending => return,
+        }
+    }
+}
+
+/// So much of a direct write costs a task one of the 128 steps that tokio gives it in a turn: a turn ends after 256 KiB.
+const OCTETS_OF_A_STEP: usize = 2 * 1024;
 /// Writes of at least so many octets go from the caller's buffer straight to the connection, when it is free.
 const DIRECT_LEAST: usize = 8 * 1024;
 /// When so many octets are queued on a stream, its writer sends them.
