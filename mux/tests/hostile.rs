@@ -10,7 +10,7 @@ mod common;
 
 use adit_mux::{
     Abuse, Allowance, Budget, Config, DatagramError, Event, OpenError, Priority, Role, SessionEnd,
-    StreamError, Timeout, Violation,
+    StreamError, StreamKey, Timeout, Violation,
 };
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{Frame, FrameHeader, FrameKind};
@@ -910,33 +910,18 @@ fn mx34_pongs_forged_or_delayed_do_not_make_windows_run_away() {
 
 #[test]
 fn mx34_a_queue_of_our_own_makes_no_window_grow() {
-    // Half a gigabyte a second through a path of 100 µs, and a PONG waits behind all that is on its way.
-    let (idle, frames) = (Duration::from_micros(100), 4);
-    let turn = Duration::from_micros(128);
+    // A frame every 128 µs through a path of 450 µs, and a PONG waits behind all that is on its way.
+    let (idle, turn) = (Duration::from_micros(450), Duration::from_micros(128));
     let mut victim = Scripted::greeted(Config::default());
     victim.send(&[open(1)]).unwrap();
-    let key = victim.accept();
-    let (mut sent, mut limit) = (0_u64, 65_536_u64);
+    let mut bulk = Bulk::new(victim.accept(), 1);
     let mut owed: Vec<(u64, Duration)> = Vec::new();
-    let mut out = vec![0; 65_536];
     for _ in 0..5_000 {
-        for frame in victim.sent() {
-            if let Frame::Credit { limit: new, .. } = frame {
-                limit = new;
-            }
-            // The queue is what may be sent and has not come; it leaves four frames a turn.
-            if let Frame::Ping { sequence, ack: false } = frame {
-                let queue = u32::try_from((limit - sent) / (4 * 16_376)).unwrap();
-                owed.push((sequence, if sent == 0 { idle } else { idle + turn * queue }));
-            }
+        for sequence in bulk.turn(&mut victim, 1) {
+            // The queue is what may be sent and has not come; a frame leaves it each turn.
+            let queue = if bulk.sent < 100_000 { 0 } else { bulk.promised() / 16_376 };
+            owed.push((sequence, idle + turn * u32::try_from(queue).unwrap()));
         }
-        for _ in 0..frames {
-            if sent + 16_376 <= limit {
-                victim.send(&[data(1, 16_376)]).unwrap();
-                sent += 16_376;
-            }
-        }
-        while let Ok(Some(1..)) = victim.core.read(key, &mut out) {}
         victim.pass(turn);
         for (_, left) in &mut owed {
             *left = left.saturating_sub(turn);
@@ -945,9 +930,80 @@ fn mx34_a_queue_of_our_own_makes_no_window_grow() {
             victim.send(&[Frame::Ping { sequence, ack: true }]).unwrap();
         }
     }
-    // 50 KiB fill the path. The window began with five times as much, and four times would be the next.
-    assert!(limit - sent <= 256 * 1024, "{}", limit - sent);
-    assert!(sent > 200 * 1024 * 1024, "{sent}");
+    // 57 KiB fill the path, and the window began with more.
+    assert!(bulk.promised() <= 256 * 1024, "{}", bulk.promised());
+    assert!(bulk.sent > 50 * 1024 * 1024, "{}", bulk.sent);
+}
+
+#[test]
+fn mx32_on_a_short_path_a_stream_has_less_on_its_way_beside_others() {
+    let mut victim = Scripted::greeted(Config::default());
+    victim.send(&[open(1), open(3)]).unwrap();
+    let (mut bulk, key) = (Bulk::new(victim.accept(), 1), victim.accept());
+    let turn = Duration::from_micros(50);
+    let mut turns = |bulk: &mut Bulk, turns, has_company| {
+        for _ in 0..turns {
+            for sequence in bulk.turn(&mut victim, 8) {
+                victim.pass(turn);
+                victim.send(&[Frame::Ping { sequence, ack: true }]).unwrap();
+            }
+            if has_company {
+                victim.send(&[data(3, 64)]).unwrap();
+                victim.core.read(key, &mut [0; 64]).unwrap();
+            }
+            victim.pass(turn);
+        }
+        bulk.turn(&mut victim, 0);
+        bulk.promised()
+    };
+    let alone = turns(&mut bulk, 4_000, false);
+    assert!((384 * 1024..=512 * 1024).contains(&alone), "{alone}");
+    let in_company = turns(&mut bulk, 200, true);
+    assert!((192 * 1024..=256 * 1024).contains(&in_company), "{in_company}");
+    let alone = turns(&mut bulk, 4_000, false);
+    assert!((384 * 1024..=512 * 1024).contains(&alone), "{alone}");
+}
+
+/// A stream whose peer sends all that it may, and whose reader reads all that comes.
+struct Bulk {
+    key: StreamKey,
+    id: u32,
+    sent: u64,
+    limit: u64,
+}
+
+impl Bulk {
+    fn new(key: StreamKey, id: u32) -> Self {
+        Self { key, id, sent: 0, limit: 65_536 }
+    }
+
+    /// Up to so many frames; says which PINGs are to be answered.
+    fn turn(&mut self, victim: &mut Scripted, frames: usize) -> Vec<u64> {
+        let mut pings = Vec::new();
+        for frame in victim.sent() {
+            if let Frame::Credit { id, limit } = frame
+                && id == self.id
+            {
+                self.limit = limit;
+            }
+            if let Frame::Ping { sequence, ack: false } = frame {
+                pings.push(sequence);
+            }
+        }
+        for _ in 0..frames {
+            if self.sent + 16_376 <= self.limit {
+                victim.send(&[data(self.id, 16_376)]).unwrap();
+                self.sent += 16_376;
+            }
+        }
+        while let Ok(Some(1..)) = victim.core.read(self.key, &mut [0; 65_536]) {}
+        pings
+    }
+
+    /// How many octets the peer may still send.
+    fn promised(&self) -> u64 {
+        self.limit - self.sent
+    }
 }
 
 #[test]

@@ -114,6 +114,10 @@ pub struct Connection {
     send_pool: Pool,
     /// Sum of what streams hold in slices; at most what `receive` allows.
     sliced: usize,
+    /// The place that DATA came for last.
+    fed: Option<usize>,
+    /// When DATA last came for another stream than the one before.
+    in_company: Option<Instant>,
     /// Octets of payload that were read, or dropped unread.
     payload_taken: u64,
     datagrams_in: DatagramQueue,
@@ -276,6 +280,8 @@ impl Connection {
             recv_pool: Pool::new(4096),
             send_pool: Pool::new(usize::from(adit_wire_proto::frame::MAX_DATA_BYTES)),
             sliced: 0,
+            fed: None,
+            in_company: None,
             payload_taken: 0,
             datagrams_in: DatagramQueue::new(config.datagram_queue, config.datagram_flow_queue),
             datagrams_out: DatagramQueue::new(config.datagram_queue, config.datagram_flow_queue),

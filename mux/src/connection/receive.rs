@@ -186,6 +186,9 @@ impl Connection {
         let is_small = length < 64 && !fin && slot.recv.stopped.is_none();
         slot.recv.small_frames += u32::from(is_small);
         self.data = DataInProgress { place: Some(place), fin };
+        if self.fed.replace(place).is_some_and(|before| before != place) {
+            self.in_company = Some(self.now);
+        }
         self.stats.payload_received += u64::from(length);
         self.refund_useless(length);
         if is_small && !self.small_data.take(self.now) {

@@ -184,8 +184,10 @@ impl Connection {
 
     fn emit_credit(&mut self, place: usize, batch: &mut Batch) {
         self.tune(place);
+        let Some(slot) = self.slots.get(place) else { return };
+        let (consumed, window) = (slot.recv.consumed, slot.recv.window);
+        let limit = consumed.saturating_add(u64::from(self.usable_window(window)));
         let Some(slot) = self.slots.get_mut(place) else { return };
-        let limit = slot.recv.consumed.saturating_add(u64::from(slot.recv.window));
         if limit <= slot.recv.limit || slot.recv.stopped.is_some() {
             return;
         }

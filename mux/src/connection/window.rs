@@ -47,18 +47,34 @@ impl Connection {
         if recv.state != RecvState::Open || recv.stopped.is_some() || slot.credit_due {
             return;
         }
-        let outstanding = recv.limit.saturating_sub(recv.consumed);
-        let freed = u64::from(recv.window).saturating_sub(outstanding);
-        if freed >= threshold(recv.window) {
+        let (limit, consumed, window) = (recv.limit, recv.consumed, recv.window);
+        let window = self.usable_window(window);
+        let freed = u64::from(window).saturating_sub(limit.saturating_sub(consumed));
+        if freed >= threshold(window)
+            && let Some(slot) = self.slots.get_mut(place)
+        {
             slot.credit_due = true;
             self.mark_control(place);
         }
     }
 
+    /// How much of a window is granted. On a short path a queue is all that more than the first window makes: it spares
+    /// work while one stream is alone, and everybody else waits behind it.
+    pub(super) fn usable_window(&self, window: u32) -> u32 {
+        const RECENT: Duration = Duration::from_millis(100);
+        let is_recent = |at| self.now.saturating_duration_since(at) < RECENT;
+        let is_shared = self.in_company.is_some_and(is_recent);
+        if is_shared && self.is_path_short() { window.min(self.config.start_window) } else { window }
+    }
+
+    fn is_path_short(&self) -> bool {
+        self.min_rtt.is_some_and(|rtt| rtt < SHORT_PATH)
+    }
+
     /// Doubles the window if the sender ran into it, the reader kept up, and more would be faster.
     ///
     /// "Faster" is a delivered rate that rose by a tenth since the last doubling: a window that only fills a longer
-    /// queue doesn't grow (bufferbloat). On a path within one machine or rack it never does.
+    /// queue doesn't grow (bufferbloat). On a path within one machine or rack it grows once, for a stream that is alone.
     pub(super) fn tune(&mut self, place: usize) {
         let (now, most) = (self.now, self.config.max_window);
         let Some(slot) = self.slots.get_mut(place) else { return };
@@ -77,9 +93,14 @@ impl Connection {
         let rate = rate(delivered, elapsed);
         let reader_keeps_up = super::to_u64(recv.queue.len()) <= u64::from(recv.window) / 4;
         let is_faster = rate > recv.grown_at + recv.grown_at / 10;
-        let wanted = recv.window.min(most.saturating_sub(recv.window));
+        let window = recv.window;
+        let wanted = window.min(most.saturating_sub(window));
         let Some(min_rtt) = self.min_rtt else { return self.want_rtt() };
-        let is_filled = elapsed <= min_rtt * 2 && min_rtt >= SHORT_PATH;
+        let is_filled = if self.is_path_short() {
+            window < self.config.start_window.saturating_mul(2)
+        } else {
+            elapsed <= min_rtt * 2
+        };
         if !reader_keeps_up || !is_faster || wanted == 0 || !is_filled {
             return;
         }
@@ -111,9 +132,9 @@ impl Connection {
     }
 }
 
-/// A round trip that is shorter than this is for the most part the machines' scheduling: a larger window would not fill the
-/// path but a queue before it. The window that streams start with moves 5 Gbit/s through the longest of such paths, and
-/// on shorter ones more.
+/// A round trip that is shorter than this is for the most part the machines' scheduling, and says little of how much the
+/// path holds. The window that streams start with moves 5 Gbit/s through the longest of such paths, and on shorter ones
+/// more.
 const SHORT_PATH: Duration = Duration::from_micros(400);
 
 /// How much must have come free before the peer is told: a quarter, or an eighth of a large window, since a large one
