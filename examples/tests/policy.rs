@@ -6,7 +6,7 @@ mod support;
 use adit_examples::agent::{Event, Terms};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use support::streaming::{self, CLOSED_WITHIN, Ticker, serve};
+use support::streaming::{self, CLOSED_WITHIN, Mirror, Ticker, serve};
 use support::{Agent, Greeter, World, http_tunnel, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -250,20 +250,6 @@ impl Upgrader {
             socket.write_all(head).await?;
             let (mut reader, mut writer) = socket.split();
             tokio::io::copy(&mut reader, &mut writer).await.map(drop)
-        })
-        .await
-    }
-}
-
-/// An upstream that answers with the head it got.
-struct Mirror;
-
-impl Mirror {
-    async fn start() -> SocketAddr {
-        serve(async |mut socket: TcpStream, head: Vec<u8>| {
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", head.len());
-            socket.write_all(answer.as_bytes()).await?;
-            socket.write_all(&head).await
         })
         .await
     }

@@ -245,11 +245,12 @@ async fn begin(
     let (mut control, settings) = hello(&keys.secret, binding, &session).await?;
     report(Event::Connected { session: settings.session });
     let registered = control.register(tunnel::wanted(config)).await?;
+    let vault = vault(config, &mut control, &registered, report).await?;
+    // What awaits a certificate can't be paused.
     if config.terms.pause {
         let (registration, status) = (registered.registration, TunnelStatus::PAUSED);
         control.request(Request::SetStatus { registration, status }).await?;
     }
-    let vault = vault(config, &mut control, &registered, report).await?;
     if let Some(token) = tunnel::token(&registered) {
         report(token);
     }

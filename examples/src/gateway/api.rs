@@ -113,6 +113,10 @@ impl Api {
                 self.about_certificates(call, &path)
             }
             ["tunnels", rest @ ..] => self.tunnels(call, rest),
+            ["activity"] if call.method == Method::GET => {
+                let (since, limit) = call.page()?;
+                shown(self.registrar.journal().entries(since, limit))
+            }
             ["tokens", rest @ ..] => self.about_tokens(call, rest),
             ["webhook-receivers", rest @ ..] => self.about_receivers(call, rest),
             _ => Err(Refusal::from(Code::NOT_FOUND)),
@@ -125,6 +129,8 @@ impl Api {
             ("POST", []) => created(registrar.create(&call.body()?)?),
             ("GET", []) => shown(List { tunnels: registrar.list() }),
             ("GET", [id]) => shown(registrar.get(id)?),
+            ("PATCH", [id]) => shown(registrar.update(id, &call.body()?)?),
+            ("GET", [id, "activity"]) => shown(registrar.activity(id)?),
             ("DELETE", [id]) => shown(registrar.command(id, Command::Delete)?),
             ("DELETE", [id, "force"]) => shown(registrar.command(id, Command::ForceDelete)?),
             ("POST", [id, "pause"]) => shown(registrar.command(id, Command::Pause)?),
@@ -204,9 +210,7 @@ impl Api {
             ("GET", []) => shown(receivers.list()),
             ("DELETE", [id]) => shown(receivers.delete(id)?),
             ("GET", [id, "events"]) => {
-                let (since, limit) =
-                    (call.number("since")?.unwrap_or(0), call.number("limit")?.unwrap_or(50));
-                let limit = usize::try_from(limit).unwrap_or(MAX_EVENTS).min(MAX_EVENTS);
+                let (since, limit) = call.page()?;
                 shown(receivers.events(id, since, limit)?)
             }
             _ => Err(Refusal::from(Code::NOT_FOUND)),
@@ -249,9 +253,15 @@ async fn carry_out(api: Arc<Api>, request: Request<Buffered<Incoming>>) -> Respo
     let outcome = match visit::whole(body, MAX_BODY_BYTES).await {
         Ok(body) if is_signing(&parts) => api.sign(role, parts.uri.path(), &body).await,
         Ok(body) => {
+            let name = id.clone();
             let act = move || {
                 let (method, path) = (&parts.method, parts.uri.path());
-                api.act(role, &Call { method, path, query: parts.uri.query().unwrap_or_default(), body })
+                let query = parts.uri.query().unwrap_or_default();
+                let done = api.act(role, &Call { method, path, query, body })?;
+                if method != Method::GET {
+                    api.registrar.journal().note_request(method, path, &name);
+                }
+                Ok(done)
             };
             // Some of it waits for a disk.
             tokio::task::spawn_blocking(act).await.unwrap_or_else(|_| Err(Refusal::internal()))
@@ -293,6 +303,12 @@ impl Call<'_> {
     /// What no body leaves open has its default.
     fn body_if_any<T: DeserializeOwned + Default>(&self) -> Result<T, Refusal> {
         if self.body.is_empty() { Ok(T::default()) } else { self.body() }
+    }
+
+    /// After which event the page begins, and how many it has at most.
+    fn page(&self) -> Result<(u64, usize), Refusal> {
+        let (since, limit) = (self.number("since")?.unwrap_or(0), self.number("limit")?.unwrap_or(50));
+        Ok((since, usize::try_from(limit).unwrap_or(MAX_EVENTS).min(MAX_EVENTS)))
     }
 
     /// A number in the query.

@@ -47,13 +47,13 @@ pub(super) struct Life {
     hook: Option<WakeHook>,
     changes: watch::Sender<()>,
     idle_after: Duration,
-    activity: Mutex<Arc<Activity>>,
+    activities: Mutex<Activities>,
     waiting: Mutex<Waiting>,
 }
 
 impl Life {
     pub(super) fn new(name: &str, hook: Option<WakeHook>, limits: WakeLimits, idle_after: Duration) -> Self {
-        let activity = Activity::new(IdleRule::new(idle_after), moment().instant());
+        let present = Arc::new(Activity::new(IdleRule::new(idle_after), moment().instant()));
         let mut gate = WakeGate::new(limits);
         // Until its agent comes there is nobody to forward to.
         gate.handle_suspended();
@@ -62,7 +62,7 @@ impl Life {
             hook,
             changes: watch::Sender::new(()),
             idle_after,
-            activity: Mutex::new(Arc::new(activity)),
+            activities: Mutex::new(Activities { present, http_keep_alive: true, before: Vec::new() }),
             waiting: Mutex::new(Waiting { gate, answers: HashMap::new(), next: 0 }),
         }
     }
@@ -75,18 +75,33 @@ impl Life {
     /// Whether HTTP counts as use from now on; what is open goes on counting as it did.
     pub(super) fn set_keep_alive(&self, http_keep_alive: bool) {
         let rule = IdleRule::new(self.idle_after).http_keep_alive(http_keep_alive);
-        let mut activity = self.activity.lock().unwrap_or_else(PoisonError::into_inner);
-        *activity = Arc::new(Activity::new(rule, moment().instant()));
+        let mut activities = self.activities();
+        if activities.http_keep_alive != http_keep_alive {
+            let present = Arc::new(Activity::new(rule, moment().instant()));
+            let before = std::mem::replace(&mut activities.present, present);
+            activities.before.push(before);
+            activities.before.retain(|activity| !activity.is_idle(moment().instant()));
+            activities.http_keep_alive = http_keep_alive;
+        }
     }
 
     /// Whether nobody has used the tunnel for a while.
     pub(super) fn is_idle(&self) -> bool {
-        self.activity().is_idle(moment().instant())
+        self.idle_in().is_some_and(|time| time.is_zero())
+    }
+
+    /// How long until the tunnel is idle, if nobody comes; `None` while a stream is open that counts as use.
+    pub(super) fn idle_in(&self) -> Option<Duration> {
+        let (mut activities, now) = (self.activities(), moment().instant());
+        activities.before.retain(|activity| !activity.is_idle(now));
+        let all = activities.before.iter().chain([&activities.present]);
+        let idle_at: Option<Vec<Instant>> = all.map(|activity| activity.idle_at()).collect();
+        idle_at?.into_iter().max().map(|at| at.saturating_duration_since(now))
     }
 
     /// Counts as use until dropped.
     pub(super) fn use_for(&self, traffic: Traffic) -> InUse {
-        let activity = self.activity();
+        let activity = Arc::clone(&self.activities().present);
         activity.open(traffic, moment().instant());
         InUse { activity, traffic }
     }
@@ -136,13 +151,21 @@ impl Life {
         }
     }
 
-    fn activity(&self) -> Arc<Activity> {
-        Arc::clone(&self.activity.lock().unwrap_or_else(PoisonError::into_inner))
+    fn activities(&self) -> MutexGuard<'_, Activities> {
+        self.activities.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What counts the use of a tunnel.
+struct Activities {
+    present: Arc<Activity>,
+    http_keep_alive: bool,
+    /// Those of rules before, until they are idle.
+    before: Vec<Arc<Activity>>,
 }
 
 /// Visitors who wait for the machine.

@@ -19,6 +19,7 @@ mod http;
 mod https;
 mod hub;
 mod issuer;
+mod journal;
 mod keyring;
 mod leased;
 mod life;

@@ -1,10 +1,12 @@
 //! What an agent may ask for once it is let in: a tunnel, and changes to it.
 
 mod certificates;
+mod details;
 mod owner;
 mod tunnel;
 
 use super::hub::{Hub, Link};
+use super::journal::Journal;
 use super::terms::PolicyDocument;
 use super::tokens::Tokens;
 use super::{Config, reach, take_visits, tcp};
@@ -14,7 +16,9 @@ use adit_errors::{Code, Refusal};
 use adit_mux::Session;
 use adit_naming::ownership::{Claim, MemoryStore, OwnerId, OwnershipRules, Registry};
 use adit_naming::{NameRules, NameStyle, Timestamp, TunnelName};
-use adit_router::{Attached, Command, Join, Policy, PortLease, PortPool, Record, State, Transport, TunnelId};
+use adit_router::{
+    Attached, Changes, Command, Join, Policy, PortLease, PortPool, Record, State, Transport, TunnelId,
+};
 use adit_wire_proto::Protocol;
 use adit_wire_proto::control::{
     self, Generation, Notice, Register, Registered, RegistrationId, TlsMode, TunnelStatus, Visibility,
@@ -39,6 +43,7 @@ pub(super) struct Registrar {
     owner: OwnerId,
     rules: NameRules,
     config: Config,
+    journal: Journal,
     books: Mutex<Books>,
 }
 
@@ -72,6 +77,7 @@ struct Wish {
     port: Option<u16>,
     is_private: bool,
     document: Option<PolicyDocument>,
+    details: Changes,
 }
 
 /// Who asks.
@@ -92,7 +98,13 @@ impl Registrar {
             tunnels: HashMap::new(),
             next_registration: RegistrationId::FIRST,
         };
-        Self { hub, tokens, owner, rules: NameRules::default(), config, books: Mutex::new(books) }
+        let (rules, journal) = (NameRules::default(), Journal::new(config.clock.clone()));
+        Self { hub, tokens, owner, rules, config, journal, books: Mutex::new(books) }
+    }
+
+    /// What happened to tunnels.
+    pub(super) const fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Grants a tunnel, or says why not.
@@ -111,6 +123,7 @@ impl Registrar {
             // What can't be built is refused before anything is changed.
             document.build(&Policy::new())?;
         }
+        let details = details::of_registration(wanted)?;
         let name = self.claim(&wanted.claim)?.into_name();
         let entered = self.enter(&name, reach::owner_of(applicant.credential), protocol, ttl)?;
         let is_private = match wanted.visibility {
@@ -120,7 +133,7 @@ impl Registrar {
             _ => entered.is_private,
         };
         let reservation = self.tokens.reserve(applicant.credential, entered.id)?;
-        let wish = Wish { protocol, port: wanted.port, is_private, document };
+        let wish = Wish { protocol, port: wanted.port, is_private, document, details };
         let opened = self.open(applicant, name, wish).await;
         match opened {
             Ok(opened) => {
@@ -165,6 +178,8 @@ impl Registrar {
             TunnelStatus::PAUSED => Command::Pause,
             _ => return Err(Refusal::new(Code::VALIDATION_FAILED, "a tunnel can be paused or active")),
         };
+        let event = if command == Command::Pause { "tunnel.paused" } else { "tunnel.resumed" };
+        self.journal.note(event, grant.name.as_str());
         self.change(grant, |record| {
             record.apply(command, SystemTime::now()).map(drop).map_err(|e| Refusal::from(&e))
         })
@@ -177,6 +192,7 @@ impl Registrar {
         if let Some(tunnel) = books.tunnels.get_mut(&grant.name).filter(|_| is_last) {
             tunnel.connection.lose_agent(SystemTime::now(), None);
             tunnel.life.handle_suspended();
+            self.journal.note("tunnel.disconnected", grant.name.as_str());
         }
         if let Some(lease) = &grant.lease {
             books.ports.disconnect(lease, Instant::now());
@@ -305,6 +321,7 @@ impl Registrar {
         books.next_registration = registration.next().ok_or_else(Refusal::internal)?;
         let Books { tunnels, ports, .. } = &mut *books;
         let tunnel = tunnels.get_mut(&name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+        tunnel.record.update(wish.details).map_err(|error| Refusal::from(&error))?;
         tunnel.is_private = wish.is_private;
         if let Some(port) = tunnel.port.take_if(|_| wish.is_private) {
             ports.release(tunnel.record.id(), port.lease.port());
@@ -334,6 +351,7 @@ impl Registrar {
             tunnel.connection.lose_agent(SystemTime::now(), None);
         }
         drop(books);
+        self.journal.note("tunnel.connected", name.as_str());
         life.signal();
         life.handle_awake();
         let generation = attached.agent.generation();

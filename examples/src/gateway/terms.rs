@@ -33,6 +33,20 @@ pub(super) struct PolicyDocument {
     webhook: Option<Webhook>,
     pub(super) http_keep_alive: Option<bool>,
     wake_on_http: Option<bool>,
+    /// Runloop's newer spelling, which goes before `wake_on_http`.
+    lifecycle: Lifecycle,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Lifecycle {
+    resume_triggers: ResumeTriggers,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ResumeTriggers {
+    http: Option<bool>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -134,7 +148,7 @@ impl PolicyDocument {
             .response_fields(self.response_headers.rules().map_err(refused)?)
             .webhook(self.webhook.as_ref().map(Webhook::check).transpose()?.map(Arc::new))
             .bytes(self.bytes(before))
-            .wake_on_http(self.wake_on_http.unwrap_or(false));
+            .wake_on_http(self.lifecycle.resume_triggers.http.or(self.wake_on_http).unwrap_or(false));
         for method in &self.allow_methods {
             policy = policy.allow_method(method).map_err(refused)?;
         }

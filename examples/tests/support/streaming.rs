@@ -53,6 +53,20 @@ impl Ticker {
     }
 }
 
+/// An upstream that answers with the head it got.
+pub struct Mirror;
+
+impl Mirror {
+    pub async fn start() -> SocketAddr {
+        serve(async |mut socket: TcpStream, head: Vec<u8>| {
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", head.len());
+            socket.write_all(answer.as_bytes()).await?;
+            socket.write_all(&head).await
+        })
+        .await
+    }
+}
+
 /// An upstream that gives each connection, and the head that was read from it, to `answer`.
 pub async fn serve<F>(answer: impl Fn(TcpStream, Vec<u8>) -> F + Clone + Send + Sync + 'static) -> SocketAddr
 where

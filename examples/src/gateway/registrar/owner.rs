@@ -3,7 +3,7 @@
 use super::super::reach::ReachDocument;
 use super::super::terms::PolicyDocument;
 use super::super::{moment, seconds};
-use super::{Books, Registrar, Tunnel, now, status_notice};
+use super::{Books, Registrar, Tunnel, details, now, status_notice};
 use crate::random;
 use adit_errors::{Code, Refusal};
 use adit_naming::{Description, ShareName, TunnelName};
@@ -13,6 +13,7 @@ use adit_router::{
 use adit_wire_proto::Protocol;
 use adit_wire_proto::control::Claim;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub(in super::super) struct TunnelView {
     connected_since: Option<u64>,
     last_error: Option<String>,
     is_idle: bool,
+    display_name: Option<String>,
+    description: Option<String>,
+    metadata: Option<Map<String, Value>>,
     create_time: u64,
     expires: Option<u64>,
     public_addresses: Vec<String>,
@@ -40,6 +44,16 @@ pub(in super::super) struct TunnelView {
     auth_token: Option<String>,
 }
 
+/// A tunnel's idle clock as the API shows it.
+#[derive(Clone, Debug, Serialize)]
+pub(in super::super) struct ActivityView {
+    is_idle: bool,
+    /// Until it is, if nobody comes; `null` while a stream is open that counts as use.
+    idle_in_ms: Option<u64>,
+    http_keep_alive: bool,
+    wake_on_http: bool,
+}
+
 /// The body of `POST /tunnels`. The seeds call the name `subdomain` too.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +64,9 @@ pub(in super::super) struct NewTunnel {
     ttl_seconds: Option<u64>,
     /// `public` (the default), or `private`: for other agents only.
     visibility: Option<String>,
+    display_name: Option<String>,
+    description: Option<String>,
+    metadata: Option<Map<String, Value>>,
     #[serde(default)]
     policy: Option<PolicyDocument>,
 }
@@ -88,6 +105,11 @@ impl Registrar {
         let protocol = protocol(new.protocol.as_deref())?;
         let claim = new.name.clone().map_or(Claim::Assigned, Claim::Name);
         let is_private = is_private(new.visibility.as_deref())?;
+        let said = details::details(
+            new.display_name.as_deref().map(Some),
+            new.description.as_deref().map(Some),
+            new.metadata.as_ref().map(Some),
+        )?;
         let built = new.policy.as_ref().map(|document| document.build(&Default::default())).transpose()?;
         // Taken in one step: of two who create at once, one is refused.
         let name = self.claim_new(&claim)?.into_name();
@@ -95,6 +117,7 @@ impl Registrar {
         let ttl = new.ttl_seconds.map(Duration::from_secs);
         let mut tunnel = self.new_tunnel(&name, self.owner, protocol, ttl);
         tunnel.is_private = is_private;
+        tunnel.record.update(said).map_err(|error| Refusal::from(&error))?;
         let mut token = None;
         if let (Some(document), Some(built)) = (&new.policy, built) {
             token = tunnel.set_policy(document.clone(), built);
@@ -114,6 +137,19 @@ impl Registrar {
 
     pub(in super::super) fn get(&self, id: &str) -> Result<TunnelView, Refusal> {
         self.with(id, |registrar, tunnel| Ok(registrar.view(tunnel, None)))
+    }
+
+    /// When a tunnel counts as idle.
+    pub(in super::super) fn activity(&self, id: &str) -> Result<ActivityView, Refusal> {
+        self.with(id, |_, tunnel| {
+            let idle_in = tunnel.life.idle_in();
+            Ok(ActivityView {
+                is_idle: idle_in.is_some_and(|time| time.is_zero()),
+                idle_in_ms: idle_in.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+                http_keep_alive: tunnel.document.http_keep_alive.unwrap_or(true),
+                wake_on_http: tunnel.policy.wakes_on_http(),
+            })
+        })
     }
 
     /// Pauses, resumes, deletes, restores, or ends the grace of a delete.
@@ -233,6 +269,8 @@ impl Registrar {
                 continue;
             }
             let Ok(Some(event)) = tunnel.record.apply(Command::Tick, due) else { continue };
+            let told = if event == Event::Expired { "tunnel.expired" } else { "tunnel.deleted" };
+            self.journal.note(told, name.as_str());
             if event == Event::Expired
                 && let Ok(claim) = names.prove(name.borrowed(), self.owner, now())
             {
@@ -286,7 +324,7 @@ impl Registrar {
         self.tokens.close(id);
     }
 
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         id: &str,
         act: impl FnOnce(&Self, &mut Tunnel) -> Result<T, Refusal>,
@@ -303,7 +341,7 @@ impl Registrar {
         self.hub.addresses(tunnel.protocol, tunnel.record.name(), port)
     }
 
-    fn view(&self, tunnel: &Tunnel, token: Option<VisitorToken>) -> TunnelView {
+    pub(super) fn view(&self, tunnel: &Tunnel, token: Option<VisitorToken>) -> TunnelView {
         let record = &tunnel.record;
         TunnelView {
             id: record.id().to_string(),
@@ -319,6 +357,9 @@ impl Registrar {
                 .map(seconds),
             last_error: tunnel.connection.last_error().map(str::to_owned),
             is_idle: tunnel.life.is_idle(),
+            display_name: record.display_name().map(|text| text.as_str().to_owned()),
+            description: record.description().map(|text| text.as_str().to_owned()),
+            metadata: record.metadata().and_then(|text| serde_json::from_str(text).ok()),
             create_time: seconds(record.created()),
             expires: record.expires().map(seconds),
             public_addresses: self.addresses(tunnel),
@@ -396,7 +437,7 @@ fn is_private(visibility: Option<&str>) -> Result<bool, Refusal> {
     }
 }
 
-fn protocol_name(protocol: Protocol) -> &'static str {
+pub(super) fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::HTTPS => "https",
         Protocol::TCP => "tcp",
