@@ -4,10 +4,12 @@
 mod support;
 
 use adit_examples::gateway::{Config, Gateway};
+use adit_router::Cents;
 use adit_wire_proto::credential::Credential;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
 use support::streaming::{Streaming, Ticker};
 use support::{Agent, Folder, Greeter, PATIENCE, World, get, http_tunnel, raw};
 
@@ -53,6 +55,80 @@ async fn a_rotated_token_and_the_one_before_are_good_and_the_one_before_that_is_
     assert_eq!(start(&keys[2]).stopped().await.0, "AUTH_FAILED");
     let (status, answer) = world.api("POST", &format!("/tokens/{id}/rotate"), Value::Null).await;
     assert_eq!((status, answer["error"].as_str()), (409, Some("CONFLICT")), "a revoked one stays revoked");
+}
+
+#[tokio::test]
+async fn a_master_key_mints_and_opens_nothing_and_its_keys_keep_to_its_terms_together() {
+    let world = World::start_with(|config, _| config.tunnel_price = Cents::new(100)).await;
+    let upstream = Greeter::start("a").await;
+    let terms = json!({ "name": "team", "kind": "master", "monthlyBudgetUsdCents": 250, "tunnelQuota": 10 });
+    let (id, master) = mint(&world, terms).await;
+    let mut agent = Agent::start(http_tunnel(upstream.address, "masters-own"), world.link(), &master);
+    assert_eq!(agent.stopped().await.0, "FORBIDDEN", "it opens nothing");
+    let by = async |method: &str, path: &str, body: Value| {
+        let (status, _, answer) = world.api_as(&master, &[], method, path, body).await;
+        (status, answer)
+    };
+    let mut keys = Vec::new();
+    for name in ["one", "two"] {
+        let (status, key) = by("POST", "/tokens", json!({ "name": name })).await;
+        assert_eq!((status, key["mintedBy"].as_str()), (201, Some(id.as_str())), "{key}");
+        keys.push(key);
+    }
+    let start = |name: &str, key: &Value| {
+        let key = key["apiKey"].as_str().unwrap();
+        Agent::start(http_tunnel(upstream.address, name), world.link(), key)
+    };
+    start("one", &keys[0]).serving().await;
+    start("two", &keys[1]).serving().await;
+    assert_eq!(start("three", &keys[1]).stopped().await.0, "BUDGET_EXCEEDED", "three are 300 cents");
+    // It sees what it minted and nothing else, and raises nothing.
+    let (_, seen) = by("GET", "/tokens", Value::Null).await;
+    let mut names: Vec<_> =
+        seen.as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["one", "two"]);
+    let more = json!({ "monthlyBudgetUsdCents": 1000 });
+    assert_eq!(by("PUT", &format!("/tokens/{id}/budget"), more).await.0, 403);
+    assert_eq!(by("POST", "/tokens", json!({ "name": "x", "kind": "master" })).await.0, 403);
+    assert_eq!(by("GET", "/tunnels", Value::Null).await.0, 403);
+    let (other, _) = mint(&world, json!({ "name": "another's" })).await;
+    assert_eq!(by("DELETE", &format!("/tokens/{other}"), Value::Null).await.0, 404);
+    let child = keys[0]["apiKey"].as_str().unwrap();
+    let (status, _, _) = world.api_as(child, &[], "POST", "/tokens", json!({ "name": "x" })).await;
+    assert_eq!(status, 403, "a project key mints nothing");
+}
+
+#[tokio::test]
+async fn a09_a_revoked_master_key_ends_its_keys_and_their_streams_and_a_restart_forgets_none_of_it() {
+    let folder = Folder::new();
+    let config = Config::on_loopback(folder.0.join("gateway"), (36_400, 36_499));
+    let world = open(&config, folder, None).await;
+    let upstream = Ticker::start().await;
+    let (id, master) = mint(&world, json!({ "name": "team", "kind": "master" })).await;
+    let (status, _, child) = world.api_as(&master, &[], "POST", "/tokens", json!({ "name": "one" })).await;
+    assert_eq!(status, 201);
+    let key = child["apiKey"].as_str().unwrap();
+    let (_, other) = mint(&world, json!({ "name": "another's" })).await;
+    let start =
+        |world: &World, name: &str, key: &str| Agent::start(http_tunnel(upstream, name), world.link(), key);
+    let mut agent = start(&world, "my-app", key);
+    agent.serving().await;
+    start(&world, "other-app", &other).serving().await;
+    let running = Streaming::start(world.http().await, &get(&world.host("my-app"))).await;
+    let mut beside = Streaming::start(world.http().await, &get(&world.host("other-app"))).await;
+    assert_eq!(world.api("DELETE", &format!("/tokens/{id}"), Value::Null).await.0, 200);
+    running.ends_cut_off().await;
+    beside.goes_on().await;
+    assert_eq!(agent.stopped().await.0, "AUTH_FAILED");
+    drop(beside);
+    let World { gateway, secret, folder } = world;
+    gateway.stop(Duration::ZERO).await;
+    let world = open(&config, folder, Some(secret)).await;
+    assert_eq!(start(&world, "my-app", key).stopped().await.0, "AUTH_FAILED");
+    let (status, _, _) = world.api_as(&master, &[], "POST", "/tokens", json!({ "name": "two" })).await;
+    assert_eq!(status, 401);
+    start(&world, "other-app", &other).serving().await;
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::random;
 use adit_errors::idempotency::{Buffered, IdempotencyLayer, Limits, MemoryStore, Principal};
 use adit_errors::{Code, Format, Refusal, RequestId, Style, read_request};
 use adit_router::{Command, Role, SecretDigest};
-use adit_wire_proto::credential::Credential;
+use adit_wire_proto::credential::{Credential, CredentialId};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
@@ -73,40 +74,44 @@ impl Api {
     pub(super) async fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Reply {
         let id = RequestId::of_request(request.headers(), random::wide());
         let style = style(request.headers());
-        let role = match self.role(request.headers()) {
-            Ok(role) => role,
+        let caller = match self.caller(request.headers()) {
+            Ok(caller) => caller,
             Err(refusal) => return refuse(refusal, &id, &style).map(Buffered::untouched),
         };
-        if let Ok(principal) = Principal::new(format!("{role:?}")) {
+        if let Ok(principal) = Principal::new(caller.to_string()) {
             request.extensions_mut().insert(principal);
         }
-        request.extensions_mut().insert(Asked { role, id });
+        request.extensions_mut().insert(Asked { caller, id });
         let Ok(reply) = self.answers.layer(Desk(Arc::clone(self))).call(request).await;
         reply
     }
 
-    fn role(&self, headers: &HeaderMap) -> Result<Role, Refusal> {
+    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
         let mut fields = headers.get_all(header::AUTHORIZATION).iter();
         let field = fields.next().ok_or_else(|| Refusal::from(Code::MISSING_BEARER))?;
         let failed = || Refusal::from(Code::AUTH_FAILED);
         let token = field.to_str().ok().filter(|_| fields.next().is_none());
         let token = token.and_then(|field| field.strip_prefix("Bearer ")).ok_or_else(failed)?;
         if SecretDigest::of(token.as_bytes()) == self.admin {
-            return Ok(Role::Owner);
+            return Ok(Caller::Owner);
         }
         let credential: Credential = token.parse().map_err(|_| failed())?;
-        if self.tokens.is_good(&credential) { Ok(Role::Agent) } else { Err(failed()) }
+        if self.tokens.is_good(&credential) { Ok(Caller::Key(credential.id())) } else { Err(failed()) }
     }
 
-    fn act(&self, role: Role, call: &Call<'_>) -> Result<(StatusCode, serde_json::Value), Refusal> {
+    fn act(&self, caller: Caller, call: &Call<'_>) -> Result<(StatusCode, serde_json::Value), Refusal> {
         let path = segments(call.path);
-        // An agent's credential may ask for nothing here; what it may not do is said where it is decided.
+        // What a credential may not do is said where it is decided.
         if let (&Method::PUT, ["tokens", id, "budget"]) = (call.method, path.as_slice()) {
             let budget: BudgetRequest = call.body()?;
-            return shown(self.tokens.set_budget(role, id, budget.monthly_budget_usd_cents)?);
+            return shown(self.tokens.set_budget(caller.role(), id, budget.monthly_budget_usd_cents)?);
         }
-        if role != Role::Owner {
-            return Err(only_an_owner());
+        match (caller, path.as_slice()) {
+            (Caller::Owner, _) => {}
+            (Caller::Key(key), ["tokens", rest @ ..]) if self.tokens.is_master(key) => {
+                return self.about_minted(key, call, rest);
+            }
+            (Caller::Key(_), _) => return Err(only_an_owner()),
         }
         match path.as_slice() {
             ["tunnels", _, "certificates" | "revoke-certificates"] | ["certificates", ..] => {
@@ -186,16 +191,27 @@ impl Api {
         path: &[&str],
     ) -> Result<(StatusCode, serde_json::Value), Refusal> {
         let tokens = &self.tokens;
-        let with_key = |(token, credential): (_, Credential)| TokenShown {
-            token,
-            api_key: credential.reveal().to_string(),
-        };
         match (call.method.as_str(), path) {
-            ("POST", []) => created(with_key(tokens.mint(call.body()?)?)),
-            ("GET", []) => shown(tokens.list()),
-            ("POST", [id, "rotate"]) => shown(with_key(tokens.rotate(id, ROTATION_OVERLAP)?)),
-            ("DELETE", [id]) => shown(tokens.revoke(id)?),
+            ("POST", []) => created(TokenShown::of(tokens.mint(None, call.body()?)?)),
+            ("GET", []) => shown(tokens.list(None)),
+            ("POST", [id, "rotate"]) => shown(TokenShown::of(tokens.rotate(id, ROTATION_OVERLAP)?)),
+            ("DELETE", [id]) => shown(tokens.revoke(None, id)?),
             _ => Err(Refusal::from(Code::NOT_FOUND)),
+        }
+    }
+
+    /// What a master key may do about the keys that it minted.
+    fn about_minted(
+        &self,
+        by: CredentialId,
+        call: &Call<'_>,
+        path: &[&str],
+    ) -> Result<(StatusCode, serde_json::Value), Refusal> {
+        match (call.method.as_str(), path) {
+            ("POST", []) => created(TokenShown::of(self.tokens.mint(Some(by), call.body()?)?)),
+            ("GET", []) => shown(self.tokens.list(Some(by))),
+            ("DELETE", [id]) => shown(self.tokens.revoke(Some(by), id)?),
+            _ => Err(only_an_owner()),
         }
     }
 
@@ -218,10 +234,35 @@ impl Api {
     }
 }
 
+/// Who asks.
+#[derive(Clone, Copy)]
+enum Caller {
+    Owner,
+    Key(CredentialId),
+}
+
+impl Caller {
+    const fn role(self) -> Role {
+        match self {
+            Self::Owner => Role::Owner,
+            Self::Key(_) => Role::Agent,
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner => f.write_str("owner"),
+            Self::Key(id) => write!(f, "key {:016x}", id.nonce()),
+        }
+    }
+}
+
 /// Who asks, and under what name.
 #[derive(Clone)]
 struct Asked {
-    role: Role,
+    caller: Caller,
     id: RequestId,
 }
 
@@ -246,28 +287,27 @@ impl Service<Request<Buffered<Incoming>>> for Desk {
 
 async fn carry_out(api: Arc<Api>, request: Request<Buffered<Incoming>>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
-    let Some(Asked { role, id }) = parts.extensions.get::<Asked>().cloned() else {
+    let Some(Asked { caller, id }) = parts.extensions.get::<Asked>().cloned() else {
         return refuse(Refusal::internal(), &RequestId::from_random(random::wide()), &Style::new());
     };
     let style = style(&parts.headers);
+    let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let outcome = match visit::whole(body, MAX_BODY_BYTES).await {
-        Ok(body) if is_signing(&parts) => api.sign(role, parts.uri.path(), &body).await,
+        Ok(body) if is_signing(&parts) => api.sign(caller.role(), &path, &body).await,
         Ok(body) => {
-            let name = id.clone();
+            let api = Arc::clone(&api);
             let act = move || {
                 let (method, path) = (&parts.method, parts.uri.path());
-                let query = parts.uri.query().unwrap_or_default();
-                let done = api.act(role, &Call { method, path, query, body })?;
-                if method != Method::GET {
-                    api.registrar.journal().note_request(method, path, &name);
-                }
-                Ok(done)
+                api.act(caller, &Call { method, path, query: parts.uri.query().unwrap_or_default(), body })
             };
             // Some of it waits for a disk.
             tokio::task::spawn_blocking(act).await.unwrap_or_else(|_| Err(Refusal::internal()))
         }
         Err(refusal) => Err(refusal),
     };
+    if outcome.is_ok() && method != Method::GET {
+        api.registrar.journal().note_request(&caller.to_string(), &method, &path, &id);
+    }
     match outcome {
         Ok((status, value)) => answer(status, &value, &id),
         Err(refusal) => refuse(refusal, &id, &style),
@@ -332,6 +372,12 @@ struct TokenShown<T> {
     token: T,
     /// Shown this once.
     api_key: String,
+}
+
+impl<T> TokenShown<T> {
+    fn of((token, credential): (T, Credential)) -> Self {
+        Self { token, api_key: credential.reveal().to_string() }
+    }
 }
 
 #[derive(Deserialize)]

@@ -22,8 +22,8 @@ pub(super) struct Journal {
 pub(super) struct Entry {
     /// Milliseconds since 1970, and no two alike: the cursor.
     at: u64,
-    /// `owner`, or `gateway` for what nobody asked for.
-    by: &'static str,
+    /// `owner`, `key` and its id, or `gateway` for what nobody asked for.
+    by: String,
     /// `tunnel.connected`, or the request that was carried out, as `POST /tunnels/my-app/pause`.
     event: String,
     /// The tunnel, where the event doesn't say it.
@@ -44,9 +44,9 @@ impl Journal {
         self.push("gateway", event.to_owned(), Some(tunnel.to_owned()), None);
     }
 
-    /// The owner's request was carried out.
-    pub(super) fn note_request(&self, method: &http::Method, path: &str, id: &RequestId) {
-        self.push("owner", format!("{method} {path}"), None, Some(id.to_string()));
+    /// A request was carried out.
+    pub(super) fn note_request(&self, by: &str, method: &http::Method, path: &str, id: &RequestId) {
+        self.push(by, format!("{method} {path}"), None, Some(id.to_string()));
     }
 
     /// At most `limit` entries after `since`, oldest first.
@@ -56,7 +56,7 @@ impl Journal {
         entries.iter().skip(start).take(limit).cloned().collect()
     }
 
-    fn push(&self, by: &'static str, event: String, tunnel: Option<String>, request_id: Option<String>) {
+    fn push(&self, by: &str, event: String, tunnel: Option<String>, request_id: Option<String>) {
         let now = self.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let mut entries = self.lock();
         let last = entries.back().map_or(0, |entry| entry.at);
@@ -64,7 +64,7 @@ impl Journal {
         if entries.len() >= MAX_ENTRIES {
             entries.pop_front();
         }
-        entries.push_back(Entry { at, by, event, tunnel, request_id });
+        entries.push_back(Entry { at, by: by.to_owned(), event, tunnel, request_id });
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Entry>> {

@@ -18,6 +18,12 @@ pub(super) struct Terms {
     pub(super) bandwidth: Option<u64>,
     pub(super) tunnel_quota: Option<usize>,
     pub(super) monthly_budget_usd_cents: Option<u64>,
+    /// It mints others, and opens no tunnels.
+    #[serde(default)]
+    pub(super) is_master: bool,
+    /// The number of the master key that minted it; the owner did if there is none.
+    #[serde(default)]
+    pub(super) minted_by: Option<u64>,
 }
 
 impl Terms {
@@ -117,6 +123,8 @@ mod tests {
             bandwidth: Some(8000),
             tunnel_quota: Some(2),
             monthly_budget_usd_cents: Some(0),
+            is_master: false,
+            minted_by: None,
         };
         let record = terms.bound(StoredCredential::new(credential.id(), credential.verifier()));
         let (minted, none) = Minted::open(&state).unwrap();

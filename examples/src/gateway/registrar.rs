@@ -137,11 +137,11 @@ impl Registrar {
         let opened = self.open(applicant, name, wish).await;
         match opened {
             Ok(opened) => {
-                self.tokens.commit(applicant.credential, &reservation)?;
+                self.tokens.commit(&reservation)?;
                 Ok(opened)
             }
             Err(refusal) => {
-                self.tokens.cancel(applicant.credential, &reservation);
+                self.tokens.cancel(&reservation);
                 Err(refusal)
             }
         }

@@ -6,8 +6,8 @@ use super::{Clock, moment, seconds};
 use crate::{BoxError, random};
 use adit_errors::{Code, Refusal};
 use adit_router::{
-    Account, AdmissionError, Budget, BudgetError, Cents, Grant, Pace, Reservation, Role, SecretDigest,
-    TunnelId,
+    Account, AdmissionError, Budget, BudgetError, Cents, Credentials, DelegationError, Grant, KeyId, KeyKind,
+    Pace, Reservation, Role, SecretDigest, TunnelId,
 };
 use adit_wire_proto::credential::{Credential, CredentialId, CredentialKind, StoredCredential};
 use serde::{Deserialize, Serialize};
@@ -31,9 +31,14 @@ pub(super) struct Tokens {
     /// Held while one is minted, or its terms change: files are written one after the other, and nobody who registers
     /// waits for a disk.
     saving: Mutex<()>,
+    /// Which of them mint others. Locked before `tokens`, where both are.
+    keys: Mutex<Credentials>,
     /// By the number in their ids; at most [`MAX_TOKENS`].
     tokens: Mutex<BTreeMap<u64, Token>>,
 }
+
+/// The owner, as far as keys are concerned: mints as a master key does. No credential has its number.
+const OWNER: KeyId = KeyId::from_u128(u128::MAX);
 
 struct Token {
     keyring: Arc<Keyring>,
@@ -50,6 +55,8 @@ struct Token {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct NewToken {
     name: String,
+    /// `project` (the default) opens tunnels, `master` mints project keys.
+    kind: Option<String>,
     ttl_hours: Option<u64>,
     /// Megabits a second, of all its tunnels together and both ways.
     bandwidth: Option<NonZeroU64>,
@@ -65,6 +72,8 @@ pub(super) struct NewToken {
 pub(super) struct TokenView {
     id: String,
     name: String,
+    kind: &'static str,
+    minted_by: Option<String>,
     monthly_budget_usd_cents: Option<u64>,
     spent_usd_cents: u64,
     open_tunnels: usize,
@@ -94,12 +103,16 @@ impl Tokens {
             bandwidth: None,
             tunnel_quota: Some(1000),
             monthly_budget_usd_cents: None,
+            is_master: false,
+            minted_by: None,
         });
-        let all = std::iter::once((first, terms)).chain(before);
+        let all: Vec<_> = std::iter::once((first, terms)).chain(before).collect();
+        let keys = Mutex::new(keys(&all)?);
+        let all = all.into_iter();
         let now = clock.now();
         let all = all.map(|(keyring, terms)| (keyring.id().nonce(), Token::new(keyring, terms, now)));
         let all = Mutex::new(all.collect());
-        Ok(Self { tunnel_price, clock, minted, saving: Mutex::new(()), tokens: all })
+        Ok(Self { tunnel_price, clock, minted, saving: Mutex::new(()), keys, tokens: all })
     }
 
     /// The credential with this id.
@@ -118,13 +131,28 @@ impl Tokens {
         good.into_iter().flatten().any(|verifier| SecretDigest::of(&verifier.to_octets()) == presented)
     }
 
-    /// Mints a credential. It is shown this once.
-    pub(super) fn mint(&self, new: NewToken) -> Result<(TokenView, Credential), Refusal> {
+    /// Mints a credential, for the owner or for a master key. It is shown this once.
+    pub(super) fn mint(
+        &self,
+        by: Option<CredentialId>,
+        new: NewToken,
+    ) -> Result<(TokenView, Credential), Refusal> {
         let _turn = self.turn();
+        let is_master = match new.kind.as_deref() {
+            None | Some("project") => false,
+            Some("master") if by.is_none() => true,
+            Some("master") => return Err(Refusal::new(Code::FORBIDDEN, "only an owner makes master keys")),
+            Some(_) => return Err(Refusal::new(Code::VALIDATION_FAILED, "kind is project or master")),
+        };
         if self.tokens().len() >= MAX_TOKENS {
             return Err(Refusal::from(Code::QUOTA_EXCEEDED));
         }
         let number = random::number();
+        let mut keys = self.keys();
+        // Who may is asked first, on a copy: a key that could not be saved is none.
+        let mut tried = keys.clone();
+        add(&mut tried, number, is_master, by.map(CredentialId::nonce))
+            .map_err(|error| Refusal::from(&error))?;
         let credential = Credential::from_random(CredentialKind::CapabilityToken, number, random::octets());
         let now = moment().system();
         let expires =
@@ -135,17 +163,29 @@ impl Tokens {
             bandwidth: new.bandwidth.map(NonZeroU64::get),
             tunnel_quota: new.tunnel_quota,
             monthly_budget_usd_cents: new.monthly_budget_usd_cents,
+            is_master,
+            minted_by: by.map(CredentialId::nonce),
         };
         let record = terms.bound(StoredCredential::new(credential.id(), credential.verifier()));
         let keyring = self.minted.add(record, &terms).map_err(|error| unsaved(&error))?;
         let token = Token::new(keyring, terms, self.clock.now());
         let view = token.view();
         self.tokens().insert(number, token);
+        *keys = tried;
         Ok((view, credential))
     }
 
-    pub(super) fn list(&self) -> Vec<TokenView> {
-        self.tokens().values().map(Token::view).collect()
+    /// All credentials, or those that one master key minted.
+    pub(super) fn list(&self, by: Option<CredentialId>) -> Vec<TokenView> {
+        let tokens = self.tokens();
+        let seen =
+            tokens.values().filter(|token| by.is_none_or(|by| token.terms.minted_by == Some(by.nonce())));
+        seen.map(Token::view).collect()
+    }
+
+    /// Whether this credential mints others.
+    pub(super) fn is_master(&self, id: CredentialId) -> bool {
+        self.keys().kind(key_of(id.nonce())) == Some(KeyKind::Master)
     }
 
     /// Sets or clears the cap.
@@ -172,12 +212,27 @@ impl Tokens {
         Ok((self.with(id, |token| token.view())?, credential))
     }
 
-    /// Ends a credential, and the sessions that it opened.
-    pub(super) fn revoke(&self, id: &str) -> Result<TokenView, Refusal> {
-        let (keyring, revoked) =
-            self.with(id, |token| (Arc::clone(&token.keyring), token.revoked.clone()))?;
-        let saved = keyring.revoke();
-        revoked.cancel();
+    /// Ends a credential and all that it minted, and the sessions that they opened. A master key ends its own alone.
+    pub(super) fn revoke(&self, by: Option<CredentialId>, id: &str) -> Result<TokenView, Refusal> {
+        let (number, parent) = self.with(id, |token| (token.keyring.id().nonce(), token.terms.minted_by))?;
+        if by.is_some_and(|by| parent != Some(by.nonce())) {
+            return Err(Refusal::from(Code::NOT_FOUND));
+        }
+        self.keys().revoke(key_of(number));
+        let is_hit =
+            |token: &&Token| token.keyring.id().nonce() == number || token.terms.minted_by == Some(number);
+        let hit: Vec<_> = {
+            let tokens = self.tokens();
+            let hit = tokens.values().filter(is_hit);
+            hit.map(|token| (Arc::clone(&token.keyring), token.revoked.clone())).collect()
+        };
+        let mut saved = Ok(());
+        for (keyring, revoked) in hit {
+            // All of them end now, whatever the disk says of one.
+            let ended = keyring.revoke();
+            revoked.cancel();
+            saved = saved.and(ended);
+        }
         saved?;
         self.with(id, |token| token.view())
     }
@@ -192,23 +247,43 @@ impl Tokens {
         self.with(id, |token| token.keyring.id()).ok()
     }
 
-    /// Sets the price of a tunnel aside, and a place for it.
-    pub(super) fn reserve(&self, id: CredentialId, tunnel: TunnelId) -> Result<Reservation, Refusal> {
+    /// Sets the price of a tunnel aside, and a place for it: in the account of the credential and in that of the master
+    /// key that minted it, so that the terms of a master key hold for all its keys together.
+    pub(super) fn reserve(&self, id: CredentialId, tunnel: TunnelId) -> Result<Held, Refusal> {
+        self.keys().check_may_open(key_of(id.nonce())).map_err(|error| Refusal::from(&error))?;
         let (price, now) = (self.tunnel_price, self.clock.now());
-        self.account(id, |account| account.reserve(tunnel, price, LEASE, now))
+        let parent = self.tokens().get(&id.nonce()).and_then(|token| token.terms.minted_by);
+        let mut held = Held(Vec::new());
+        for number in std::iter::once(id.nonce()).chain(parent) {
+            match self.account(number, |account| account.reserve(tunnel, price, LEASE, now)) {
+                Ok(reservation) => held.0.push((number, reservation)),
+                Err(refusal) => {
+                    self.cancel(&held);
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(held)
     }
 
     /// The tunnel is up.
-    pub(super) fn commit(&self, id: CredentialId, reservation: &Reservation) -> Result<(), Refusal> {
-        self.account(id, |account| account.commit(reservation, self.clock.now()))
+    pub(super) fn commit(&self, held: &Held) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        let commit = |(number, reservation): &(u64, Reservation)| {
+            self.account(*number, |account| account.commit(reservation, now))
+        };
+        held.0.iter().try_for_each(commit)
     }
 
     /// The registration failed.
-    pub(super) fn cancel(&self, id: CredentialId, reservation: &Reservation) {
-        let _ = self.account(id, |account| {
-            account.cancel(reservation);
-            Ok(())
-        });
+    pub(super) fn cancel(&self, held: &Held) {
+        for (number, reservation) in &held.0 {
+            // An account that is gone holds nothing.
+            let _ = self.account(*number, |account| {
+                account.cancel(reservation);
+                Ok(())
+            });
+        }
     }
 
     /// The time to live that a tunnel gets.
@@ -217,7 +292,7 @@ impl Tokens {
         id: CredentialId,
         wanted: Option<Duration>,
     ) -> Result<Option<Duration>, Refusal> {
-        self.account(id, |account| account.grant().time_to_live(wanted))
+        self.account(id.nonce(), |account| account.grant().time_to_live(wanted))
     }
 
     /// A tunnel is gone for good.
@@ -229,11 +304,11 @@ impl Tokens {
 
     fn account<T>(
         &self,
-        id: CredentialId,
+        number: u64,
         change: impl FnOnce(&mut Account) -> Result<T, AdmissionError>,
     ) -> Result<T, Refusal> {
         let mut tokens = self.tokens();
-        let token = tokens.get_mut(&id.nonce()).ok_or_else(|| Refusal::from(Code::AUTH_FAILED))?;
+        let token = tokens.get_mut(&number).ok_or_else(|| Refusal::from(Code::AUTH_FAILED))?;
         change(&mut token.account).map_err(|error| Refusal::from(&error))
     }
 
@@ -246,6 +321,10 @@ impl Tokens {
 
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.saving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Credentials> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tokens(&self) -> MutexGuard<'_, BTreeMap<u64, Token>> {
@@ -275,6 +354,8 @@ impl Token {
         TokenView {
             id: format!("{:016x}", self.keyring.id().nonce()),
             name: self.terms.name.clone(),
+            kind: if self.terms.is_master { "master" } else { "project" },
+            minted_by: self.terms.minted_by.map(|number| format!("{number:016x}")),
             monthly_budget_usd_cents: self.terms.monthly_budget_usd_cents,
             spent_usd_cents: self.account.spent().number(),
             open_tunnels: self.account.open_tunnels(),
@@ -283,6 +364,38 @@ impl Token {
             is_revoked: self.revoked.is_cancelled(),
         }
     }
+}
+
+/// What is set aside for one registration.
+pub(super) struct Held(Vec<(u64, Reservation)>);
+
+/// The keys that these credentials are.
+fn keys(all: &[(Keyring, Terms)]) -> Result<Credentials, BoxError> {
+    let mut keys = Credentials::new();
+    keys.add_master(OWNER)?;
+    let mut all: Vec<_> = all.iter().collect();
+    // Whoever mints stands before what it minted.
+    all.sort_by_key(|(_, terms)| !terms.is_master);
+    for (keyring, terms) in &all {
+        let id = keyring.id();
+        add(&mut keys, id.nonce(), terms.is_master, terms.minted_by)
+            .map_err(|error| format!("{id}: {error}"))?;
+    }
+    for (keyring, _) in all.iter().filter(|(keyring, _)| keyring.record().is_revoked()) {
+        keys.revoke(key_of(keyring.id().nonce()));
+    }
+    Ok(keys)
+}
+
+fn add(keys: &mut Credentials, number: u64, is_master: bool, by: Option<u64>) -> Result<(), DelegationError> {
+    match is_master {
+        true => keys.add_master(key_of(number)),
+        false => keys.mint(by.map_or(OWNER, key_of), key_of(number)),
+    }
+}
+
+fn key_of(number: u64) -> KeyId {
+    KeyId::from_u128(u128::from(number))
 }
 
 fn unsaved(error: &std::io::Error) -> Refusal {
