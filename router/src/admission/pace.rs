@@ -49,7 +49,8 @@ impl Pace {
     }
 
     /// Charges `bytes` that a stream has just moved, and says when it may move more: `now` if the rate is kept. Sums
-    /// saturate.
+    /// saturate. Charge 0 for a stream that begins: otherwise its first piece would move whatever has moved before it, and
+    /// many short streams would keep to no rate.
     pub fn charge(&self, bytes: u64, now: Instant) -> Instant {
         // As if it had begun a burst ago, so that who comes first has one.
         let since = nanos(now.saturating_duration_since(self.epoch).saturating_add(Self::BURST));
@@ -103,6 +104,18 @@ mod tests {
         let hour = start + 3600 * second;
         assert_eq!(pace.charge(50, hour), hour, "within the burst");
         assert_eq!(pace.charge(1000, hour), hour + second + Duration::from_millis(50) - Pace::BURST);
+    }
+
+    #[test]
+    fn short_streams_that_begin_with_nothing_stand_behind_those_before() {
+        let start = crate::idle::start();
+        let pace = pace(8_000, start);
+        let mut now = start;
+        for _ in 0..10 {
+            now = pace.charge(0, now);
+            pace.charge(1000, now);
+        }
+        assert_eq!(now - start, Duration::from_secs(9) - Pace::BURST, "the tenth waits for nine");
     }
 
     #[test]
