@@ -3,6 +3,7 @@
 
 mod support;
 
+use adit_examples::agent::Terms;
 use adit_examples::gateway::Clock;
 use adit_router::Cents;
 use serde_json::{Value, json};
@@ -149,6 +150,32 @@ async fn tunnels_of_one_key_keep_together_to_its_bandwidth() {
     assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
     let (status, _) = world.api("POST", "/tokens", json!({ "name": "x", "bandwidth": 0 })).await;
     assert_eq!(status, 400, "nobody means a key whose tunnels move nothing");
+}
+
+#[tokio::test]
+async fn a_tunnel_keeps_to_its_bandwidth_each_way_by_itself() {
+    const BYTES: usize = 4_000;
+    let world = World::start().await;
+    let upstream = serve(async |mut socket: TcpStream, _| {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await?;
+        socket.write_all(&[b'x'; BYTES]).await
+    })
+    .await;
+    let terms = Terms { bandwidth: Some(40_000), ..Terms::default() };
+    world.agent_on(http_tunnel(upstream, "my-app"), terms).serving().await;
+    let policy = async |bandwidth: Value| {
+        world.api("PUT", "/tunnels/my-app/policy", json!({ "bandwidth": bandwidth })).await.0
+    };
+    let begun = Instant::now();
+    for _ in 0..20 {
+        let reply = raw(world.http().await, &get(&world.host("my-app"))).await;
+        assert_eq!(reply.rsplit("\r\n").next().unwrap().len(), BYTES, "slower, and whole");
+    }
+    // 80,000 octets at 40,000 a second are 2 s, less the burst. Each visit is one piece: nobody comes first for free.
+    assert!(begun.elapsed() > Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert_eq!(policy(json!(0)).await, 400);
+    assert_eq!(policy(Value::Null).await, 200);
 }
 
 async fn mint(world: &World, mut terms: Value) -> (String, String) {

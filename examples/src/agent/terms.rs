@@ -22,6 +22,9 @@ pub struct Terms {
     /// Requests, or connections, a minute.
     #[arg(long, global = true)]
     pub rate: Option<u32>,
+    /// Octets a second, each way, of all visitors together.
+    #[arg(long, global = true)]
+    pub bandwidth: Option<u64>,
     /// How long a new tunnel lives, as 90s, 30m, 12h or 7d.
     #[arg(long, global = true, value_parser = duration)]
     pub ttl: Option<Duration>,
@@ -62,6 +65,7 @@ impl Terms {
         policy.allow_networks.clone_from(&self.allow_networks);
         policy.deny_networks.clone_from(&self.deny_networks);
         policy.rate_per_minute = self.rate;
+        policy.bandwidth = self.bandwidth;
         policy.wake_on_http = self.wake_on_http.then_some(true);
         policy.http_keep_alive = self.no_http_keep_alive.then_some(false);
     }

@@ -1,6 +1,7 @@
 //! What all tasks of the gateway share: the zone, the routes, and how a stream to an agent is opened.
 
 use super::arrival::Proxies;
+use super::leased::Paces;
 use super::life::Life;
 use super::receivers::Receivers;
 use super::revocations::Revocations;
@@ -46,6 +47,8 @@ pub(super) struct Link {
 pub(super) struct Facts {
     /// What its streams carry; of an `auto` tunnel each something else.
     pub(super) protocol: Protocol,
+    /// How fast it may be, if its terms say so.
+    pub(super) paces: Option<Arc<Paces>>,
     /// Whether its terms say something about requests, which only who reads them can hold to.
     pub(super) rules_requests: bool,
     /// Its life so far.

@@ -6,6 +6,7 @@ use super::life::InUse;
 use adit_errors::Refusal;
 use adit_router::{ByteBudget, Pace, Traffic};
 use std::io;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,12 +14,37 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+/// How fast a tunnel may be, each way by itself.
+#[derive(Debug)]
+pub(super) struct Paces {
+    pub(super) to_agent: Pace,
+    pub(super) to_visitor: Pace,
+}
+
+impl Paces {
+    /// So many octets a second.
+    pub(super) fn new(octets_per_second: NonZeroU64, now: Instant) -> Self {
+        let bits = octets_per_second.saturating_mul(NonZeroU64::MIN.saturating_add(7));
+        Self { to_agent: Pace::new(bits, now), to_visitor: Pace::new(bits, now) }
+    }
+
+    /// The rate.
+    pub(super) fn octets_per_second(&self) -> u64 {
+        self.to_agent.bits_per_second().get() / 8
+    }
+}
+
 /// An I/O object that fails once its lease has ended: both sides then see a cut stream, never a clean end.
 pub(super) struct Leased<Io> {
     io: Io,
     ended: Pin<Box<dyn Future<Output = Refusal> + Send>>,
     bytes: Option<Arc<ByteBudget>>,
+    /// Of all tunnels of the agent's credential.
     pace: Option<Arc<Pace>>,
+    /// Of the tunnel.
+    paces: Option<Arc<Paces>>,
+    /// Whether `io` is the agent's side, and not the visitor's.
+    is_agents: bool,
     reading: Wait,
     writing: Wait,
     is_over: bool,
@@ -29,7 +55,8 @@ pub(super) struct Leased<Io> {
 type Wait = Option<Pin<Box<Sleep>>>;
 
 impl<Io> Leased<Io> {
-    /// Lends `io` until `ended` resolves, on the terms of a tunnel and of the agent that does the `work`.
+    /// Lends `io` until `ended` resolves, on the terms of a tunnel and of the agent that does the `work`. For HTTP it is the
+    /// stream to the agent, for anything else the visitor's connection.
     pub(super) fn new(
         io: Io,
         ended: impl Future<Output = Refusal> + Send + 'static,
@@ -37,16 +64,22 @@ impl<Io> Leased<Io> {
         work: &Work,
         traffic: Traffic,
     ) -> Self {
-        Self {
+        let mut leased = Self {
             io,
             ended: Box::pin(ended),
             bytes: facts.policy.byte_budget().cloned(),
             pace: work.handle().pace.clone(),
+            paces: facts.paces.clone(),
+            is_agents: traffic == Traffic::Http,
             reading: None,
             writing: None,
             is_over: false,
             _in_use: facts.life.use_for(traffic),
-        }
+        };
+        // A stream that begins stands behind all that has moved before.
+        leased.reading = leased.charge(0, !leased.is_agents);
+        leased.writing = leased.charge(0, leased.is_agents);
+        leased
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -59,13 +92,18 @@ impl<Io> Leased<Io> {
         if self.is_over { Err(io::Error::other("the visit may not go on")) } else { Ok(()) }
     }
 
-    /// Charges what has moved, and says until when the next has to wait.
-    fn charge(&mut self, octets: usize) -> Wait {
+    /// Charges what has moved, to the agent or from it, and says until when the next has to wait.
+    fn charge(&mut self, octets: usize, to_agent: bool) -> Wait {
         let octets = u64::try_from(octets).unwrap_or(u64::MAX);
         let spent = self.bytes.as_ref().is_some_and(|bytes| bytes.charge(octets).is_err());
         self.is_over |= spent;
         let now = Instant::now();
-        let at = self.pace.as_ref()?.charge(octets, now);
+        let of_key = self.pace.as_ref().map(|pace| pace.charge(octets, now));
+        let of_tunnel = self.paces.as_ref().map(|paces| {
+            let pace = if to_agent { &paces.to_agent } else { &paces.to_visitor };
+            pace.charge(octets, now)
+        });
+        let at = of_key.max(of_tunnel)?;
         (at > now).then(|| Box::pin(tokio::time::sleep_until(at.into())))
     }
 }
@@ -88,7 +126,8 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Leased<Io> {
         ready!(poll_wait(&mut self.reading, cx));
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        self.reading = self.charge(buffer.filled().len() - before);
+        let to_agent = !self.is_agents;
+        self.reading = self.charge(buffer.filled().len() - before, to_agent);
         Poll::Ready(Ok(()))
     }
 }
@@ -98,7 +137,8 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Leased<Io> {
         self.check(cx)?;
         ready!(poll_wait(&mut self.writing, cx));
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, octets))?;
-        self.writing = self.charge(written);
+        let to_agent = self.is_agents;
+        self.writing = self.charge(written, to_agent);
         Poll::Ready(Ok(written))
     }
 
@@ -110,7 +150,8 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Leased<Io> {
         self.check(cx)?;
         ready!(poll_wait(&mut self.writing, cx));
         let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
-        self.writing = self.charge(written);
+        let to_agent = self.is_agents;
+        self.writing = self.charge(written, to_agent);
         Poll::Ready(Ok(written))
     }
 

@@ -30,6 +30,8 @@ pub(super) struct PolicyDocument {
     response_headers: Fields,
     /// Bytes that may move, both ways together; `null` is without a limit.
     byte_budget: Option<u64>,
+    /// Octets a second, each way, of all visits together; `null` is without a limit.
+    pub(super) bandwidth: Option<u64>,
     webhook: Option<Webhook>,
     pub(super) http_keep_alive: Option<bool>,
     wake_on_http: Option<bool>,
@@ -102,6 +104,7 @@ impl PolicyDocument {
             allow_networks,
             deny_networks,
             rate_per_minute,
+            bandwidth,
             http_keep_alive,
             wake_on_http,
             ..
@@ -119,6 +122,7 @@ impl PolicyDocument {
             allow_networks,
             deny_networks,
             rate_per_minute,
+            bandwidth,
             http_keep_alive,
             wake_on_http,
             ..Self::default()
@@ -137,6 +141,9 @@ impl PolicyDocument {
     /// # Errors
     /// 400 with what is wrong; nothing has changed then.
     pub(super) fn build(&self, before: &Policy) -> Result<Built, Refusal> {
+        if self.bandwidth == Some(0) {
+            return Err(Refusal::new(Code::VALIDATION_FAILED, "bandwidth is at least 1 octet a second"));
+        }
         let refused = |error: PolicyError| Refusal::from(&error);
         let (auth, token) = self.auth(before.auth_mode()).map_err(refused_or)?;
         let mut policy = Policy::new()

@@ -16,7 +16,7 @@ use super::{life, tcp};
 use crate::udp::Flow;
 use crate::{BoxError, provider};
 use adit_naming::{Host, HostSource};
-use adit_router::{Traffic, Visit};
+use adit_router::{Pace, Traffic, Visit};
 use adit_tls_modes::{
     AlertDescription, ClientHello, ConnectionId, FlowId, FlowLimits, HeldDatagram, Mode, ModePolicy,
     QuicCrypto, QuicFront, QuicLimits, QuicVerdict, Reply, choose_mode,
@@ -238,10 +238,11 @@ async fn carry(
     let (stream, work) = opened?;
     let mut flow: Flow = work.handle().flows.opened(stream);
     // Datagrams that wait too long for their turn are lost, as on any way that is too narrow.
-    let keep_pace = async |datagram: &Bytes| {
-        if let Some(pace) = &work.handle().pace {
-            let at = pace.charge(u64::try_from(datagram.len()).unwrap_or(u64::MAX), Instant::now());
-            tokio::time::sleep_until(at.into()).await;
+    let paces = &tunnel.facts().paces;
+    let keep_pace = async |datagram: &Bytes, own: Option<&Pace>| {
+        let octets = u64::try_from(datagram.len()).unwrap_or(u64::MAX);
+        for pace in work.handle().pace.as_deref().into_iter().chain(own) {
+            tokio::time::sleep_until(pace.charge(octets, Instant::now()).into()).await;
         }
     };
     loop {
@@ -250,13 +251,13 @@ async fn carry(
                 // The connection has gone.
                 let Some(datagram) = datagram else { return Ok(()) };
                 charge(&datagram)?;
-                keep_pace(&datagram).await;
+                keep_pace(&datagram, paces.as_ref().map(|paces| &paces.to_agent)).await;
                 flow.send(datagram).await?;
             }
             answer = flow.receive() => match answer {
                 Some(answer) => {
                     charge(&answer)?;
-                    keep_pace(&answer).await;
+                    keep_pace(&answer, paces.as_ref().map(|paces| &paces.to_visitor)).await;
                     said.send(Said::Answer(path, answer)).await?;
                 }
                 None => return Ok(()),

@@ -1,7 +1,9 @@
 //! What the registrar keeps of each tunnel.
 
 use super::super::hub::Facts;
+use super::super::leased::Paces;
 use super::super::life::Life;
+use super::super::moment;
 use super::super::reach::ReachDocument;
 use super::super::terms::{Built, PolicyDocument};
 use super::{Config, Registrar};
@@ -13,6 +15,7 @@ use adit_router::{
     VisitorToken,
 };
 use adit_wire_proto::Protocol;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::task::AbortHandle;
@@ -31,6 +34,7 @@ pub(super) struct Tunnel {
     pub(super) connection: Connection,
     pub(super) document: PolicyDocument,
     pub(super) policy: Arc<Policy>,
+    pub(super) paces: Option<Arc<Paces>>,
     pub(super) life: Arc<Life>,
 }
 
@@ -75,6 +79,7 @@ impl Registrar {
             connection: Connection::new(),
             document: PolicyDocument::default(),
             policy: Arc::new(Policy::new()),
+            paces: None,
             life: Arc::new(Life::new(name.as_str(), wake.clone(), *wake_limits, *idle_after)),
         }
     }
@@ -84,6 +89,11 @@ impl Tunnel {
     /// Takes another policy, and gives back the token that was made for it.
     pub(super) fn set_policy(&mut self, document: PolicyDocument, built: Built) -> Option<VisitorToken> {
         self.life.set_keep_alive(document.http_keep_alive.unwrap_or(true));
+        let bandwidth = document.bandwidth.and_then(NonZeroU64::new);
+        // The same bandwidth again gives no new burst.
+        let same = self.paces.take().filter(|paces| Some(paces.octets_per_second()) == document.bandwidth);
+        let fresh = || bandwidth.map(|rate| Arc::new(Paces::new(rate, moment().instant())));
+        self.paces = same.or_else(fresh);
         self.document = document;
         self.policy = Arc::new(built.policy);
         built.token
@@ -114,6 +124,7 @@ impl Tunnel {
     pub(super) fn facts(&self) -> Facts {
         Facts {
             protocol: self.protocol,
+            paces: self.paces.clone(),
             rules_requests: self.document.rules_requests(),
             record: Arc::new(self.record.clone()),
             visibility: Arc::clone(&self.visibility),
