@@ -34,14 +34,14 @@ pub use driver::{Connector, TunnelIo};
 mod session;
 #[cfg(feature = "tokio")]
 pub use session::{
-    Capabilities, Carrier, Driver, Incoming, IncomingStream, ReceiveStream, SendStream, Session, Stream,
+    Capabilities, Driver, Incoming, IncomingStream, ReceiveStream, SendStream, Session, Stream,
 };
 
 #[cfg(feature = "tokio")]
 pub mod flow;
 
-#[cfg(any(feature = "h2", feature = "quic", feature = "websocket"))]
 pub mod carrier;
+pub use carrier::kind::{Carrier, UnknownCarrier};
 
 #[cfg(feature = "proxy")]
 pub mod proxy;

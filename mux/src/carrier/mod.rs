@@ -1,7 +1,9 @@
 //! What a session can travel on beside a plain connection.
 //!
-//! Sessions and streams are the same on each; [`Session::capabilities`](crate::Session::capabilities) says what
-//! differs.
+//! Sessions and streams are the same on each; a session's `capabilities` say what differs.
+
+pub(crate) mod kind;
+pub mod select;
 
 #[cfg(any(feature = "h2", feature = "quic"))]
 mod control;

@@ -1,38 +1,6 @@
-//! What a session travels on, and what that means.
+//! What it means for a session what it travels on.
 
-use std::fmt;
-
-/// What a session travels on. All have the same sessions and streams; see [`Capabilities`] for what differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Carrier {
-    /// Frames on a connection, as TLS over TCP.
-    Native,
-    /// The same frames in WebSocket messages.
-    WebSocket,
-    /// QUIC's streams and datagrams.
-    Quic,
-    /// HTTP/2's streams.
-    Http2,
-}
-
-impl Carrier {
-    /// The name that configurations and logs use: `native`, `websocket`, `quic` or `h2`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::WebSocket => "websocket",
-            Self::Quic => "quic",
-            Self::Http2 => "h2",
-        }
-    }
-}
-
-impl fmt::Display for Carrier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use crate::Carrier;
 
 /// What a session can do on its carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

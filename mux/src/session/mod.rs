@@ -5,12 +5,12 @@ mod driver;
 mod incoming;
 mod stream;
 
-pub use capabilities::{Capabilities, Carrier};
+pub use capabilities::Capabilities;
 pub use driver::Driver;
 pub use incoming::{Incoming, IncomingStream};
 pub use stream::{ReceiveStream, SendStream, Stream};
 
-use crate::{DatagramError, OpenError, SessionEnd, SessionStats};
+use crate::{Carrier, DatagramError, OpenError, SessionEnd, SessionStats};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use std::time::Duration;
