@@ -13,6 +13,7 @@ pub mod quickstart;
 pub mod test_authority;
 pub mod test_nat;
 
+mod carriers;
 mod files;
 mod io;
 mod random;
@@ -28,6 +29,3 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
-
-/// The application protocol of the native carrier (SPEC, section 2).
-const ALPN: &[u8] = b"adit/1";

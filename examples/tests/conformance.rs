@@ -3,7 +3,7 @@
 
 mod support;
 
-use adit_examples::agent::{Link, Secret, Tunnel};
+use adit_examples::agent::{Carriers, Link, Secret, Tunnel};
 use adit_examples::conformance::{
     Dialler, Listener, Player, Report, Script, agent_scripts, gateway_scripts, run,
 };
@@ -86,6 +86,7 @@ async fn play_against_agent(script: Script, is_plain: bool, changes: Option<(Cha
     }
     let link = Link {
         gateway: if is_plain { format!("tcp://{address}") } else { address.to_string() },
+        carriers: Carriers::default(),
         server_name: listener.server_name().to_owned(),
         ca: state.join("ca.pem"),
         secret_file: None,

@@ -1,5 +1,6 @@
 //! The agent's command line.
 
+use super::carriers::Carriers;
 use super::local::Local;
 use super::terms::Terms;
 use clap::{Args, Parser, Subcommand};
@@ -61,6 +62,9 @@ pub struct Link {
     /// The gateway's agent port.
     #[arg(long, global = true, env = "ADIT_GATEWAY", default_value = "127.0.0.1:7000")]
     pub gateway: String,
+    /// By what it is reached.
+    #[command(flatten)]
+    pub carriers: Carriers,
     /// The name in the gateway's certificate, where it differs from the host of `--gateway`.
     #[arg(long, global = true, env = "ADIT_SERVER_NAME", default_value = "gateway.adit.localhost")]
     pub server_name: String,

@@ -1,45 +1,33 @@
 //! One session with the gateway, from the dial to its end.
 
 use super::config::{Config, Link};
+use super::dial::{Dialled, dial};
 use super::domain::Domain;
 use super::report::Event;
 use super::serve::Server;
 use super::tunnel;
 use super::vault::Vault;
-use crate::io::Io;
 use crate::udp::Flows;
-use crate::{ALPN, BoxError, provider, random};
+use crate::{BoxError, random};
 use adit_errors::{Code, Envelope, Refusal};
-use adit_mux::{Builder, Incoming, Role, Session, Stream};
+use adit_mux::{Carrier, Incoming, Session, Stream};
 use adit_wire_proto::agent::Options;
 use adit_wire_proto::control::{Notice, Offer, Registered, Request, Settings, TunnelStatus};
 use adit_wire_proto::credential::{ChannelBinding, Credential};
 use adit_wire_proto::drive::{AgentControl, AgentEvent, ConnectError, RequestError};
 use adit_wire_proto::{CloseCode, StreamHead};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
-
-/// How long TCP and TLS may take together.
-const DIAL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long running visits may go on after the agent was asked to stop.
 pub(super) const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// For certificates that there aren't: far enough away, and near enough for the clock's arithmetic.
 const NEVER: Duration = Duration::from_secs(365 * 86_400);
-
-/// In front of a gateway's address: plain TCP, for tests on one machine.
-const PLAIN: &str = "tcp://";
 
 /// Where events go.
 pub(super) type Report = Arc<dyn Fn(Event) + Send + Sync>;
@@ -130,13 +118,11 @@ pub(super) async fn run(
 ) -> End {
     report(Event::Connecting { gateway: config.link.gateway.clone() });
     let lost = |error: BoxError| failed(&*error, CloseCode::NONE);
-    let (io, binding) = match connect(&config.link).await {
-        Ok(connected) => connected,
+    let carrier = config.link.carriers.order.first().copied().unwrap_or(Carrier::Native);
+    let Dialled { session, incoming, binding } = match dial(&config.link, carrier).await {
+        Ok(dialled) => dialled,
         Err(error) => return lost(error),
     };
-    let (session, incoming, driver) = Builder::new(Role::Dialler).build(io);
-    // The driver ends with the session.
-    tokio::spawn(driver);
     let (shift, renewal) = tokio::select! {
         begun = begin(config, domain, keys, binding, session.clone(), incoming, report) => match begun {
             Ok(begun) => begun,
@@ -157,10 +143,9 @@ pub(super) struct Entered {
 
 /// Connects, and proves who we are.
 pub(super) async fn enter(link: &Link, secret: &Secret) -> Result<Entered, End> {
-    let (io, binding) = connect(link).await.map_err(|error| failed(&*error, CloseCode::NONE))?;
-    let (session, incoming, driver) = Builder::new(Role::Dialler).build(io);
-    // The driver ends with the session.
-    tokio::spawn(driver);
+    let carrier = link.carriers.order.first().copied().unwrap_or(Carrier::Native);
+    let dialled = dial(link, carrier).await.map_err(|error| failed(&*error, CloseCode::NONE))?;
+    let Dialled { session, incoming, binding } = dialled;
     match hello(secret, binding, &session).await {
         Ok((control, settings)) => Ok(Entered { session, incoming, control, settings }),
         Err(end) => Err(close(&session, end)),
@@ -175,61 +160,6 @@ pub(super) fn close(session: &Session, end: End) -> End {
     };
     session.close(code, "");
     end
-}
-
-/// A connection to the gateway, and what a proof on it is bound to.
-async fn connect(link: &Link) -> Result<(Box<dyn Io>, ChannelBinding), BoxError> {
-    if let Some(address) = link.gateway.strip_prefix(PLAIN) {
-        return Ok((Box::new(plain(address).await?), ChannelBinding::NONE));
-    }
-    let io = dial(link).await?;
-    let binding = ChannelBinding::tls_exporter(exporter(&io)?);
-    Ok((Box::new(io), binding))
-}
-
-/// A connection without TLS: nothing proves who answers, so only this very machine may.
-async fn plain(address: &str) -> Result<TcpStream, BoxError> {
-    let socket = timeout(DIAL_DEADLINE, TcpStream::connect(address))
-        .await
-        .map_err(|_| "the gateway did not answer within 10 s")??;
-    if !socket.peer_addr()?.ip().is_loopback() {
-        return Err(
-            "tcp:// is for tests on this machine: leave it out, and the gateway is reached by TLS".into()
-        );
-    }
-    socket.set_nodelay(true)?;
-    Ok(socket)
-}
-
-/// Connects to the gateway, and takes it for one only if its certificate and protocol are right.
-pub(crate) async fn dial(link: &Link) -> Result<TlsStream<TcpStream>, BoxError> {
-    let mut roots = RootCertStore::empty();
-    for anchor in CertificateDer::pem_file_iter(&link.ca)? {
-        roots.add(anchor?)?;
-    }
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    let name = ServerName::try_from(link.server_name.clone())?;
-    let connect = async {
-        let socket = TcpStream::connect(&link.gateway).await?;
-        socket.set_nodelay(true)?;
-        TlsConnector::from(Arc::new(config)).connect(name, socket).await
-    };
-    let io =
-        timeout(DIAL_DEADLINE, connect).await.map_err(|_| "the gateway did not answer within 10 s")??;
-    // A server that doesn't speak our protocol gets no credential (W-27).
-    if io.get_ref().1.alpn_protocol() != Some(ALPN) {
-        return Err("what answers there is no Adit gateway".into());
-    }
-    Ok(io)
-}
-
-/// What ties the credential's proof to this very connection (RFC 9266).
-pub(crate) fn exporter(io: &TlsStream<TcpStream>) -> Result<[u8; 32], BoxError> {
-    Ok(io.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]))?)
 }
 
 /// From the hello until the tunnel is public.

@@ -1,7 +1,9 @@
 //! The agent: dials out, registers one tunnel, and forwards what visitors send to the local service.
 
 mod backoff;
+mod carriers;
 mod config;
+mod dial;
 mod domain;
 mod link;
 mod local;
@@ -13,10 +15,11 @@ mod terms;
 mod tunnel;
 mod vault;
 
+pub use carriers::Carriers;
 pub use config::{Command, Config, Link, Program, Tunnel, Upstream};
+pub(crate) use dial::tls;
 pub use domain::OwnDomain;
 pub use link::Secret;
-pub(crate) use link::{dial, exporter};
 pub use local::{Local, ProxyProtocol};
 pub use reach::Reach;
 pub use report::{Event, Secret as ShownSecret};

@@ -1,9 +1,10 @@
 //! Connections to the one under test: TLS, or plain TCP for implementations that want to be tested below it.
 
+use crate::BoxError;
 use crate::agent::{self, Link};
+use crate::carriers::{NATIVE, binding};
 use crate::gateway;
 use crate::io::Io;
-use crate::{ALPN, BoxError};
 use adit_wire_proto::credential::{ChannelBinding, StoredCredential};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -56,8 +57,8 @@ impl Dialler {
             let socket = timeout(HANDSHAKE_DEADLINE, TcpStream::connect(&self.link.gateway)).await??;
             return plain(socket);
         }
-        let io = agent::dial(&self.link).await?;
-        let binding = ChannelBinding::tls_exporter(agent::exporter(&io)?);
+        let io = timeout(HANDSHAKE_DEADLINE, agent::tls(&self.link, adit_mux::Carrier::Native)).await??;
+        let binding = binding(io.get_ref().1)?;
         Ok(Carrier { io: Box::new(io), binding })
     }
 }
@@ -128,11 +129,11 @@ impl Listener {
 
 fn secured(io: TlsStream<TcpStream>) -> Result<Carrier, BoxError> {
     let session = io.get_ref().1;
-    if session.alpn_protocol() != Some(ALPN) {
+    if session.alpn_protocol() != Some(NATIVE) {
         return Err("the agent did not ask for the protocol `adit/1`".into());
     }
-    let exporter = session.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]))?;
-    Ok(Carrier { io: Box::new(io), binding: ChannelBinding::tls_exporter(exporter) })
+    let binding = binding(session)?;
+    Ok(Carrier { io: Box::new(io), binding })
 }
 
 fn plain(socket: TcpStream) -> Result<Carrier, BoxError> {

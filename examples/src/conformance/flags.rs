@@ -2,7 +2,7 @@
 
 use super::{Dialler, Listener, Player, Script, agent_scripts, gateway_scripts, parse};
 use crate::BoxError;
-use crate::agent::{Link, Secret};
+use crate::agent::{Carriers, Link, Secret};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -97,6 +97,7 @@ impl Flags {
             Role::Gateway(gateway) => {
                 let link = Link {
                     gateway: gateway.connect.clone(),
+                    carriers: Carriers::default(),
                     server_name: gateway.server_name.clone(),
                     ca: gateway.ca.clone(),
                     secret_file: None,

@@ -1,5 +1,6 @@
 //! One agent's session, from the handshake to its end.
 
+use super::doors::{Arrived, Caller};
 use super::hub::Hub;
 use super::issuer;
 use super::keyring::SessionSecret;
@@ -7,16 +8,16 @@ use super::reach;
 use super::registrar::{Applicant, Grant, Registrar};
 use super::signing::SigningOffice;
 use super::tokens::{Presented, Tokens};
-use crate::io::Io;
 use crate::udp::Flows;
-use crate::{ALPN, BoxError, random};
+use crate::{BoxError, random};
 use adit_errors::{Code, Refusal};
-use adit_mux::{Builder, Incoming, Role, Session, Stream};
+use adit_mux::{Incoming, Session, Stream};
+use adit_tls_modes::{ServerName, SniffRoom};
 use adit_wire_proto::control::{
     Answer, CertificateChain, CommandError, ControlError, Drain, Notice, RegistrationId, Request,
     RequestNumber, Settings,
 };
-use adit_wire_proto::credential::{ChannelBinding, CredentialId, failure_delay};
+use adit_wire_proto::credential::{CredentialId, failure_delay};
 use adit_wire_proto::drive::{DriveError, GatewayControl};
 use adit_wire_proto::gateway::{Event, Options};
 use adit_wire_proto::{CloseCode, Protocol, StreamHead};
@@ -25,11 +26,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 /// From being accepted until the credential was checked (W-17).
@@ -54,6 +53,10 @@ pub(super) struct Gatekeeper {
     pub(super) office: Arc<SigningOffice>,
     /// None where agents come by plain TCP.
     pub(super) acceptor: Option<TlsAcceptor>,
+    /// By what agents ask for the gateway where visitors ask for tunnels.
+    pub(super) own_name: ServerName,
+    /// Bounds those who have not shown a credential.
+    pub(super) waiting: SniffRoom,
     pub(super) tokens: Arc<Tokens>,
     /// Failed proofs by address; at most [`MAX_REMEMBERED_FAILURES`].
     pub(super) failures: Mutex<HashMap<IpAddr, u32>>,
@@ -62,20 +65,16 @@ pub(super) struct Gatekeeper {
 }
 
 impl Gatekeeper {
-    /// Serves one agent that has just connected.
-    pub(super) async fn serve(self: Arc<Self>, socket: TcpStream, address: SocketAddr) {
-        if let Err(error) = self.run(socket, address).await {
-            tracing::debug!(%error, "an agent's session failed");
-        }
-    }
-
-    async fn run(&self, socket: TcpStream, address: SocketAddr) -> Result<(), BoxError> {
-        let (io, binding) = self.secured(socket).await?;
-        let (session, mut incoming, driver) = Builder::new(Role::Listener).build(io);
-        tokio::spawn(driver);
+    /// Serves one agent, from its first word to its last.
+    pub(super) async fn run(&self, arrived: Arrived) -> Result<(), BoxError> {
+        let (session, mut incoming, caller) = arrived.into_parts();
         let mut ends = None;
-        let served = match timeout(HANDSHAKE_DEADLINE, control_stream(&mut incoming)).await {
-            Ok(Ok(stream)) => self.admit(stream, binding, &session, incoming, address, &mut ends).await,
+        let begun = tokio::select! {
+            begun = timeout(HANDSHAKE_DEADLINE, control_stream(&mut incoming)) => begun,
+            () = caller.shed() => Ok(Err(End::crowded())),
+        };
+        let served = match begun {
+            Ok(Ok(stream)) => self.admit(stream, caller, &session, incoming, &mut ends).await,
             Ok(Err(end)) => Err(end),
             Err(_) => Err(End::new(CloseCode::TIMEOUT, "no control stream in time")),
         };
@@ -93,28 +92,20 @@ impl Gatekeeper {
         Ok(served?)
     }
 
-    /// The connection below the session, and what a proof on it is bound to.
-    async fn secured(&self, socket: TcpStream) -> Result<(Box<dyn Io>, ChannelBinding), BoxError> {
-        let Some(acceptor) = &self.acceptor else {
-            socket.set_nodelay(true)?;
-            return Ok((Box::new(socket), ChannelBinding::NONE));
-        };
-        let io = timeout(HANDSHAKE_DEADLINE, acceptor.accept(socket)).await??;
-        let binding = exporter(&io)?;
-        Ok((Box::new(io), binding))
-    }
-
     async fn admit(
         &self,
         stream: Stream,
-        binding: ChannelBinding,
+        caller: Caller,
         session: &Session,
         incoming: Incoming,
-        address: SocketAddr,
         ends: &mut Option<Instant>,
     ) -> Result<(), End> {
-        let mut control = GatewayControl::accept(stream, Options::new(binding, random::octets()));
-        let offer = control.hello().await?;
+        let address = caller.address;
+        let mut control = GatewayControl::accept(stream, Options::new(caller.binding, random::octets()));
+        let offer = tokio::select! {
+            offer = control.hello() => offer?,
+            () = caller.shed() => return Err(End::crowded()),
+        };
         // An unknown id and a wrong secret take the same path (W-18): nothing is compared against no candidates.
         let known = offer.credential.and_then(|id| self.tokens.find(id));
         let mut secret = known.as_ref().map(|known| SessionSecret::of(&known.keyring));
@@ -130,9 +121,11 @@ impl Gatekeeper {
             return Err(End::new(CloseCode::AUTH_FAILED, "the credential was not accepted"));
         };
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&address.ip());
+        caller.enter();
         let mut settings = Settings::new(format!("{:016x}", random::number()));
         settings.zones = vec![self.hub.zone.as_str().to_owned()];
-        tracing::info!(session = %settings.session, software = ?offer.software, "an agent is connected");
+        let carrier = session.capabilities().carrier();
+        tracing::info!(session = %settings.session, %carrier, software = ?offer.software, "an agent is connected");
         control.welcome(&authorised, settings).await?;
         let (notices, waiting) = mpsc::channel(MAX_WAITING_NOTICES);
         let flows = Flows::of(session.clone());
@@ -164,16 +157,6 @@ impl Gatekeeper {
     }
 }
 
-/// What ties a proof to this very connection (RFC 9266).
-fn exporter(io: &TlsStream<TcpStream>) -> Result<ChannelBinding, BoxError> {
-    let session = io.get_ref().1;
-    if session.alpn_protocol() != Some(ALPN) {
-        return Err("the peer does not speak this protocol".into());
-    }
-    let octets = session.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]))?;
-    Ok(ChannelBinding::tls_exporter(octets))
-}
-
 /// The first stream of every session; anything else first is refused, and ends it (W-14).
 async fn control_stream(incoming: &mut Incoming) -> Result<Stream, End> {
     let ended = || End::new(CloseCode::NONE, "the session ended before it began");
@@ -201,6 +184,11 @@ struct End {
 impl End {
     fn new(code: CloseCode, what: impl Into<String>) -> Self {
         Self { code, is_polite: true, what: what.into() }
+    }
+
+    /// Too many others came since.
+    fn crowded() -> Self {
+        Self { is_polite: false, ..Self::new(CloseCode::ENHANCE_CALM, "gave way to later ones") }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The HTTPS port: who ends TLS is decided by the ClientHello, then it is ended here or passed through.
 
+use super::agents::Gatekeeper;
 use super::arrival::Arrival;
 use super::hub::{Facts, Hub};
 use super::leased::Leased;
@@ -27,8 +28,8 @@ use tokio_rustls::TlsAcceptor;
 /// How long a visitor may take, from being accepted, until the ClientHello is whole, and again until TLS is set up.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Serves one connection that arrived on the HTTPS port.
-pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, peer: SocketAddr) {
+/// Serves one connection that arrived on the HTTPS port: a visitor's, or that of an agent, which asks for the gateway.
+pub(super) async fn serve(hub: Arc<Hub>, keeper: Arc<Gatekeeper>, socket: TcpStream, peer: SocketAddr) {
     let deadline = Instant::now() + HANDSHAKE_DEADLINE;
     let Arrival { io, address, local } = match Arrival::take(&hub, socket, peer).await {
         Ok(arrival) => arrival,
@@ -39,6 +40,7 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, peer: SocketAddr) {
         Err(error) => return tracing::debug!(%error, "a visitor was refused at the door"),
     };
     match seat.sniff(io, SniffLimits::default(), deadline).await {
+        Ok((hello, io)) if keeper.is_asked_for(&hello) => keeper.serve_io(flat(io), address).await,
         Ok((hello, io)) => {
             let post_quantum =
                 hello.key_shares().iter().any(|share| share.group() == KeyShare::X25519MLKEM768);

@@ -1,7 +1,7 @@
 //! The gateway: listeners, and what happens between them.
 //!
 //! ```text
-//!  http, https ─► proxy ─► hub ─► an agent's session       agents ─► registrar ─► hub
+//!  http, https ─► proxy ─► hub ─► an agent's session       doors ─► agents ─► registrar ─► hub
 //!  tcp ──────────────────► hub ─┘                          state: authority; keyring: credential
 //! ```
 
@@ -13,6 +13,7 @@ mod auto;
 mod certifier;
 mod clock;
 mod config;
+mod doors;
 mod edge;
 mod expect;
 mod http;
@@ -27,6 +28,7 @@ mod minted;
 mod own;
 mod proxy;
 mod quic;
+mod quic_agents;
 mod reach;
 mod receivers;
 mod registrar;
@@ -37,15 +39,16 @@ mod state;
 mod tcp;
 mod terms;
 mod tokens;
+mod udp_socket;
 mod visit;
 
 pub use clock::Clock;
 pub use config::{Config, Flags};
 pub use life::WakeHook;
 
-use crate::{ALPN, BoxError, provider, random};
+use crate::{BoxError, provider, random};
 use adit_naming::ownership::OwnerId;
-use adit_naming::{Zone, Zones};
+use adit_naming::{Host, HostSource, Zone, Zones};
 use adit_router::{Moment, RouteTable};
 use adit_tls_modes::{
     AcmeSigner, CertificateSerial, CertificateStore, ChallengeBoard, Issuance, KeyGenerator, LocalCa,
@@ -56,16 +59,17 @@ use adit_wire_proto::credential::StoredCredential;
 use agents::Gatekeeper;
 use api::Api;
 use certifier::Certifier;
+use doors::OwnTls;
 use edge::Certificates;
 use hub::{Hub, Public};
 use issuer::Issuer;
 use keyring::Keyring;
 use minted::Minted;
 use own::REVOCATIONS_PATH;
+use quic_agents::QuicAgents;
 use receivers::Receivers;
 use registrar::Registrar;
 use revocations::Revocations;
-use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use signing::SigningOffice;
 use state::State;
@@ -81,6 +85,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use udp_socket::SharedSocket;
 
 /// How long a listener rests when the system has no socket left to give (F-16).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -114,7 +119,8 @@ pub struct Gateway {
     hub: Arc<Hub>,
     config: Config,
     addresses: Addresses,
-    admin: AbortHandle,
+    /// What goes on until the last agent has left.
+    last: Vec<AbortHandle>,
     certificates: Arc<Certificates>,
     renewal: AbortHandle,
     server_name: String,
@@ -194,11 +200,14 @@ impl Gateway {
         let issuer = Issuer::new(signer, authority.key_fingerprint(), config.certificate_lifetime);
         let is_local = public_signer.is_none();
         let office = Arc::new(SigningOffice::new(Arc::clone(&hub), Arc::clone(&registrar), issuer, is_local));
+        let own_tls = OwnTls::new(own_certificate(&authority, &server_name.parse()?, false)?);
         let keeper = Arc::new(Gatekeeper {
             hub: Arc::clone(&hub),
             registrar,
             office: Arc::clone(&office),
-            acceptor: acceptor(&config, &authority, &server_name)?,
+            acceptor: acceptor(&config, &own_tls)?,
+            own_name: server_name.parse()?,
+            waiting: SniffRoom::new(doors::WAITING),
             tokens: Arc::clone(&tokens),
             failures: Mutex::new(HashMap::new()),
             drain: config.drain,
@@ -209,7 +218,7 @@ impl Gateway {
             tokio::spawn(certifier.run());
         }
         let api = Api::new(Arc::clone(&keeper.registrar), office, tokens, receivers, state.admin);
-        let admin = listeners.serve(&hub, &keeper, Arc::new(api));
+        let last = listeners.serve(&hub, &keeper, &own_tls, Arc::new(api))?;
         tokio::spawn(tick(Arc::clone(&hub), Arc::clone(&keeper.registrar)));
         let renewal = tokio::spawn(Arc::clone(&certificates).keep_fresh(Arc::clone(&hub))).abort_handle();
         let anchor_pem = authority.certificate_pem();
@@ -217,7 +226,7 @@ impl Gateway {
             hub,
             config,
             addresses,
-            admin,
+            last,
             certificates,
             renewal,
             server_name,
@@ -308,7 +317,7 @@ impl Gateway {
         self.hub.visits.close();
         // Either way the gateway ends; what is still running then is counted and cut off.
         let _ = tokio::time::timeout(patience, self.hub.visits.wait()).await;
-        self.admin.abort();
+        self.last.iter().for_each(AbortHandle::abort);
         self.renewal.abort();
         self.hub.visits.len()
     }
@@ -350,18 +359,31 @@ impl Listeners {
     }
 
     /// Starts serving; what comes back ends the last of it.
-    fn serve(self, hub: &Arc<Hub>, keeper: &Arc<Gatekeeper>, api: Arc<Api>) -> AbortHandle {
-        let keeper = Arc::clone(keeper);
+    fn serve(
+        self,
+        hub: &Arc<Hub>,
+        keeper: &Arc<Gatekeeper>,
+        own_tls: &OwnTls,
+        api: Arc<Api>,
+    ) -> Result<Vec<AbortHandle>, BoxError> {
+        let mut last = Vec::new();
+        if let Some(socket) = self.quic {
+            let socket = Arc::new(SharedSocket::new(socket)?);
+            let agents = QuicAgents::start(keeper, Arc::clone(&socket), own_tls.quic()?)?;
+            let own = Host::parse(keeper.own_name.as_str().as_bytes(), HostSource::Sni)?;
+            last.push(
+                tokio::spawn(quic::serve(Arc::clone(hub), agents, own, socket, self.quic_unproven))
+                    .abort_handle(),
+            );
+        }
+        let (doors, keeper) = (Arc::clone(keeper), Arc::clone(keeper));
         let agents = move |_, socket, address| Arc::clone(&keeper).serve(socket, address);
+        let https = move |hub, socket, address| https::serve(hub, Arc::clone(&doors), socket, address);
         tokio::spawn(take_visits(Arc::clone(hub), self.agents, agents));
         tokio::spawn(take_visits(Arc::clone(hub), self.http, http::serve_plain));
-        tokio::spawn(take_visits(Arc::clone(hub), self.https, https::serve));
-        if let Some(socket) = self.quic {
-            let draining = hub.draining.clone();
-            let serving = quic::serve(Arc::clone(hub), socket, self.quic_unproven);
-            tokio::spawn(async move { draining.run_until_cancelled(serving).await });
-        }
-        tokio::spawn(admin::serve(self.admin, api, hub.draining.clone())).abort_handle()
+        tokio::spawn(take_visits(Arc::clone(hub), self.https, https));
+        last.push(tokio::spawn(admin::serve(self.admin, api, hub.draining.clone())).abort_handle());
+        Ok(last)
     }
 }
 
@@ -409,13 +431,9 @@ where
 }
 
 /// What agents are met with: TLS, or nothing where a test wants to be below it.
-fn acceptor(
-    config: &Config,
-    authority: &LocalCa,
-    server_name: &str,
-) -> Result<Option<TlsAcceptor>, BoxError> {
+fn acceptor(config: &Config, own_tls: &OwnTls) -> Result<Option<TlsAcceptor>, BoxError> {
     if !config.plain_agents {
-        return agent_acceptor(authority, server_name).map(Some);
+        return own_tls.acceptor().map(Some);
     }
     if !config.agents.ip().is_loopback() {
         return Err("plain-agents is for tests: let agents connect to 127.0.0.1, or leave TLS on".into());
@@ -434,17 +452,6 @@ async fn public_signer(config: &Config, board: &ChallengeBoard) -> Result<Option
     Ok(Some(Arc::new(signer.challenge(*challenge).build())))
 }
 
-/// Ends TLS for agents: 1.3 only, and only for our own protocol.
-fn agent_acceptor(authority: &LocalCa, server_name: &str) -> Result<TlsAcceptor, BoxError> {
-    let certificate = own_certificate(authority, &server_name.parse()?, false)?;
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certificate.certified_key())));
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
 /// What a listener for agents needs: who it is, and whom it lets in.
 pub(crate) struct Identity {
     pub(crate) acceptor: TlsAcceptor,
@@ -456,7 +463,8 @@ pub(crate) struct Identity {
 /// Opens `folder`, or fills it, as a gateway does, with a certificate for `server_name`.
 pub(crate) fn identity(folder: &Path, server_name: &str) -> Result<Identity, BoxError> {
     let State { authority, credential, fresh_secret, .. } = State::open(folder)?;
-    Ok(Identity { acceptor: agent_acceptor(&authority, server_name)?, credential, fresh_secret })
+    let own_tls = OwnTls::new(own_certificate(&authority, &server_name.parse()?, false)?);
+    Ok(Identity { acceptor: own_tls.acceptor()?, credential, fresh_secret })
 }
 
 /// A fresh key, certified for `name`, and with `wildcard` for all names right below it.

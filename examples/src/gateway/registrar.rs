@@ -331,7 +331,11 @@ impl Registrar {
             let built = document.build(&tunnel.policy)?;
             token = tunnel.set_policy(document, built);
         }
-        tunnel.connection.receive_agent(SystemTime::now(), applicant.address, "native");
+        tunnel.connection.receive_agent(
+            SystemTime::now(),
+            applicant.address,
+            applicant.session.capabilities().carrier().name(),
+        );
         let life = Arc::clone(&tunnel.life);
         let link = Link {
             session: applicant.session.clone(),

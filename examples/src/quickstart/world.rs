@@ -3,7 +3,7 @@
 use super::clients::{Clients, Identity};
 use super::{http3, owner, upstream, visitor};
 use crate::BoxError;
-use crate::agent::{self, Event, Link, Local, Reach, Secret, Terms, Tunnel, Upstream};
+use crate::agent::{self, Carriers, Event, Link, Local, Reach, Secret, Terms, Tunnel, Upstream};
 use crate::gateway::{self, Gateway, WakeHook};
 use adit_router::Cents;
 use rustls::pki_types::CertificateDer;
@@ -379,6 +379,7 @@ pub(super) fn port_of(addresses: &[String]) -> Option<SocketAddr> {
 fn link(gateway: &Gateway, folder: &Path) -> Link {
     Link {
         gateway: gateway.agent_address().to_string(),
+        carriers: Carriers::default(),
         server_name: gateway.server_name().to_owned(),
         ca: gateway.anchor_path(),
         secret_file: None,

@@ -5,7 +5,7 @@
 pub mod streaming;
 
 use adit_examples::BoxError;
-use adit_examples::agent::{self, Event, Link, Local, Secret, Terms, Tunnel, Upstream};
+use adit_examples::agent::{self, Carriers, Event, Link, Local, Secret, Terms, Tunnel, Upstream};
 use adit_examples::gateway::{Config, Gateway};
 use adit_examples::test_authority::AnyCertificate;
 use rustls::pki_types::pem::PemObject;
@@ -75,6 +75,7 @@ impl World {
     pub fn link(&self) -> Link {
         Link {
             gateway: self.gateway.agent_address().to_string(),
+            carriers: Carriers::default(),
             server_name: self.gateway.server_name().to_owned(),
             ca: self.gateway.anchor_path(),
             secret_file: None,

@@ -115,8 +115,9 @@ impl SniffSeat {
         shared.tell_shed();
     }
 
-    /// Waits until the room needs the memory; forever, usually.
-    pub(super) async fn shed(&self) {
+    /// Waits until the room is full and this connection is the one to be given up; forever, usually. For whoever keeps
+    /// the seat longer than [`sniff`](Self::sniff) does, which waits for this by itself. Cancel-safe, by one task at a time.
+    pub async fn shed(&self) {
         self.shed.notified().await;
     }
 }

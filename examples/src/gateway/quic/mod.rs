@@ -1,8 +1,10 @@
-//! The QUIC port: each connection goes, unread, to the agent of the tunnel that its first flight names.
+//! The QUIC port: each connection goes, unread, to the agent of the tunnel that its first flight names. Those that ask for
+//! the gateway itself are agents', and end here.
 //!
 //! ```text
 //!  visitor ══ UDP ══► socket ─► QuicFront ─► flow and address ─► a UDP flow in the agent's session ─► its upstream
 //!          ◄══════════════════ may it be sent? ◄──────────────────────────────┘
+//!    agent ══ UDP ══► socket ─► its ids, or QuicFront ─► our own endpoint
 //! ```
 //!
 //! Every address of a visitor has a flow of its own to the agent, and so a socket of its own to the upstream: QUIC servers
@@ -12,6 +14,8 @@ mod unproven;
 
 use super::https::standing;
 use super::hub::{Facts, Hub};
+use super::quic_agents::QuicAgents;
+use super::udp_socket::{BUFFER_BYTES, SharedSocket};
 use super::{life, tcp};
 use crate::udp::Flow;
 use crate::{BoxError, provider};
@@ -19,7 +23,7 @@ use adit_naming::{Host, HostSource};
 use adit_router::{Pace, Traffic, Visit};
 use adit_tls_modes::{
     AlertDescription, ClientHello, ConnectionId, FlowId, FlowLimits, HeldDatagram, Mode, ModePolicy,
-    QuicCrypto, QuicFront, QuicLimits, QuicVerdict, Reply, choose_mode,
+    QuicCrypto, QuicFront, QuicLimits, QuicVerdict, Reply, ServerName, choose_mode,
 };
 use adit_wire_proto::Protocol;
 use bytes::Bytes;
@@ -27,13 +31,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use unproven::Unproven;
-
-/// The longest datagram of UDP over IPv4.
-const MAX_DATAGRAM: usize = 65_507;
 
 /// Datagrams that wait for one flow's task, or for the socket; more are dropped.
 const MAX_WAITING: usize = 256;
@@ -48,7 +48,13 @@ const MAX_SILENCE: Duration = Duration::from_secs(120);
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Serves the port until the gateway stops. `max_unproven` connections may be from addresses that may be spoofed.
-pub(super) async fn serve(hub: Arc<Hub>, socket: UdpSocket, max_unproven: usize) {
+pub(super) async fn serve(
+    hub: Arc<Hub>,
+    agents: QuicAgents,
+    own: Host,
+    socket: Arc<SharedSocket>,
+    max_unproven: usize,
+) {
     let crypto = match QuicCrypto::new(&provider()) {
         Ok(crypto) => crypto,
         Err(error) => return tracing::error!(%error, "QUIC is not served"),
@@ -57,7 +63,9 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: UdpSocket, max_unproven: usize)
     let limits = QuicLimits::new().flows(FlowLimits::new().max_unvalidated(max_unproven));
     let mut port = Port {
         hub,
-        socket: Arc::new(socket),
+        agents,
+        own,
+        socket,
         front: QuicFront::new(crypto, limits),
         unproven: Unproven::new(max_unproven),
         paths: BTreeMap::new(),
@@ -65,11 +73,13 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: UdpSocket, max_unproven: usize)
     };
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut buffer = vec![0; MAX_DATAGRAM];
+    let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         tokio::select! {
-            received = port.socket.recv_from(&mut buffer) => match received {
-                Ok((length, peer)) => port.receive(peer, &buffer[..length]).await,
+            received = port.socket.receive(&mut buffer) => match received {
+                Ok((peer, datagrams)) => for datagram in datagrams {
+                    port.receive(peer, datagram).await;
+                },
                 // What ICMP says of one visitor is no reason to stop for the others.
                 Err(error) => tracing::debug!(%error, "a datagram was not received"),
             },
@@ -81,7 +91,10 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: UdpSocket, max_unproven: usize)
 
 struct Port {
     hub: Arc<Hub>,
-    socket: Arc<UdpSocket>,
+    agents: QuicAgents,
+    /// The gateway's own name, which agents ask for.
+    own: Host,
+    socket: Arc<SharedSocket>,
     /// The host that a connection asked for is its route.
     front: QuicFront<Host>,
     unproven: Unproven,
@@ -105,6 +118,9 @@ enum Said {
 
 impl Port {
     async fn receive(&mut self, peer: SocketAddr, datagram: &[u8]) {
+        if self.agents.owns(datagram) {
+            return self.agents.deliver(peer, datagram);
+        }
         let now = Instant::now();
         let answer = match self.front.receive(now, peer, datagram) {
             QuicVerdict::Forward { flow, route, .. } => {
@@ -112,7 +128,7 @@ impl Port {
                 return self.forward(Path { flow, peer }, &host, Bytes::copy_from_slice(datagram));
             }
             QuicVerdict::Hello { connection, hello, wants_retry, .. } => {
-                match route(&self.hub, hello.client_hello()) {
+                match route(&self.hub, &self.own, hello.client_hello()) {
                     Ok(host) => return self.admit(now, &connection, &host, wants_retry),
                     Err(alert) => self.front.refuse(&connection, alert),
                 }
@@ -167,6 +183,9 @@ impl Port {
     }
 
     fn forward(&mut self, path: Path, host: &Host, datagram: Bytes) {
+        if *host == self.own {
+            return self.agents.deliver(path.peer, &datagram);
+        }
         if !self.paths.contains_key(&path) {
             if self.paths.len() >= MAX_PATHS {
                 return;
@@ -201,14 +220,22 @@ impl Port {
     }
 
     async fn send(&self, peer: SocketAddr, datagram: &[u8]) {
-        if let Err(error) = self.socket.send_to(datagram, peer).await {
+        if let Err(error) = self.socket.send(datagram, peer).await {
             tracing::debug!(%error, "a datagram was not sent");
         }
     }
 }
 
-/// Where a connection leads: only to agents that end TLS themselves, since nobody here ends QUIC.
-fn route(hub: &Hub, hello: &ClientHello) -> Result<Host, AlertDescription> {
+/// Where a connection leads: to ourselves if it asks for us, and else only to agents that end TLS themselves, since nobody
+/// here ends a visitor's QUIC.
+fn route(hub: &Hub, own: &Host, hello: &ClientHello) -> Result<Host, AlertDescription> {
+    if hub.draining.is_cancelled() {
+        return Err(AlertDescription::INTERNAL_ERROR);
+    }
+    let host = |name: &ServerName| Host::parse(name.as_str().as_bytes(), HostSource::Sni).ok();
+    if hello.server_name().and_then(host).as_ref() == Some(own) {
+        return Ok(own.clone());
+    }
     match choose_mode(hello, &ModePolicy::new(), |name| standing(hub, name)) {
         Mode::Passthrough { name, .. } => Host::parse(name.as_str().as_bytes(), HostSource::Sni)
             .map_err(|_| AlertDescription::UNRECOGNIZED_NAME),

@@ -26,6 +26,8 @@ pub(in super::super) struct TunnelView {
     tls_mode: &'static str,
     status: &'static str,
     is_connected: bool,
+    /// What its agent's session travels on.
+    carrier: Option<String>,
     connected_since: Option<u64>,
     last_error: Option<String>,
     is_idle: bool,
@@ -350,6 +352,7 @@ impl Registrar {
             tls_mode: if tunnel.protocol == Protocol::HTTPS { "passthrough" } else { "edge" },
             status: Status::of(record.state(), &tunnel.connection).as_str(),
             is_connected: tunnel.connection.is_connected(),
+            carrier: tunnel.connection.carrier().map(str::to_owned),
             connected_since: tunnel
                 .connection
                 .since()

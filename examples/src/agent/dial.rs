@@ -1,0 +1,155 @@
+//! From the gateway's address to a session that is about to begin, by each of the carriers.
+
+use super::config::Link;
+use crate::carriers::{alpn, binding, quic_binding};
+use crate::{BoxError, provider};
+use adit_mux::carrier::{h2, quic, websocket};
+use adit_mux::{Builder, Carrier, Config, Incoming, Role, Session};
+use adit_wire_proto::credential::ChannelBinding;
+use quinn::Endpoint;
+use quinn::crypto::rustls::QuicClientConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// How long a connection may take until the session's first frame can be sent.
+const DIAL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// In front of a gateway's address: plain TCP, for tests on one machine.
+const PLAIN: &str = "tcp://";
+
+/// How long the other side of a QUIC connection may take to learn why it ended.
+const QUIC_LINGER: Duration = Duration::from_secs(2);
+
+/// A connection to the gateway: nothing was said on it yet.
+pub(super) struct Dialled {
+    pub(super) session: Session,
+    pub(super) incoming: Incoming,
+    /// What a proof on it is bound to.
+    pub(super) binding: ChannelBinding,
+}
+
+/// Connects by `carrier`, and takes what answers for the gateway only if its certificate and protocol are right.
+///
+/// # Errors
+/// A sentence for the person who started the agent.
+pub(super) async fn dial(link: &Link, carrier: Carrier) -> Result<Dialled, BoxError> {
+    let dialled = timeout(DIAL_DEADLINE, connect(link, carrier)).await;
+    dialled.map_err(|_| "the gateway did not answer within 10 s")?
+}
+
+async fn connect(link: &Link, carrier: Carrier) -> Result<Dialled, BoxError> {
+    if let Some(address) = link.gateway.strip_prefix(PLAIN) {
+        return over_octets(link, plain(address).await?, carrier, ChannelBinding::NONE).await;
+    }
+    if carrier == Carrier::Quic {
+        return over_quic(link).await;
+    }
+    let io = tls(link, carrier).await?;
+    let binding = binding(io.get_ref().1)?;
+    over_octets(link, io, carrier, binding).await
+}
+
+/// A session on a connection of octets.
+async fn over_octets<Io>(
+    link: &Link,
+    io: Io,
+    carrier: Carrier,
+    binding: ChannelBinding,
+) -> Result<Dialled, BoxError>
+where
+    Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let (session, incoming, driver) = match carrier {
+        Carrier::Native => Builder::new(Role::Dialler).build(io),
+        Carrier::Http2 => h2::start(Role::Dialler, io, &Config::default()),
+        Carrier::WebSocket => {
+            let io = websocket::connect(io, &format!("wss://{}/", link.server_name)).await?;
+            Builder::new(Role::Dialler).carrier(Carrier::WebSocket).build(io)
+        }
+        other => return Err(format!("{other} is no carrier for a connection of octets").into()),
+    };
+    // The driver ends with the session.
+    tokio::spawn(driver);
+    Ok(Dialled { session, incoming, binding })
+}
+
+async fn over_quic(link: &Link) -> Result<Dialled, BoxError> {
+    let config = Config::default();
+    let tls = QuicClientConfig::try_from(tls_config(link, Carrier::Quic)?)?;
+    let mut client = quinn::ClientConfig::new(Arc::new(tls));
+    client.transport_config(Arc::new(quic::transport(&config)));
+    let address = link.carriers.quic_gateway.as_ref().unwrap_or(&link.gateway);
+    let address =
+        tokio::net::lookup_host(address).await?.next().ok_or("the gateway's host has no address")?;
+    let any: IpAddr = match address.ip() {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let endpoint = Endpoint::client((any, 0).into())?;
+    let connection = endpoint.connect_with(client, address, &link.server_name)?.await?;
+    let binding = quic_binding(&connection)?;
+    let (session, incoming, driver) = quic::start(connection, &config);
+    tokio::spawn(async move {
+        driver.await;
+        // The gateway notices by itself, if it doesn't hear us.
+        let _ = timeout(QUIC_LINGER, endpoint.wait_idle()).await;
+    });
+    Ok(Dialled { session, incoming, binding })
+}
+
+/// The TCP connection under everything but QUIC.
+async fn tcp(address: &str) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+/// A connection without TLS: nothing proves who answers, so only this very machine may.
+async fn plain(address: &str) -> Result<TcpStream, BoxError> {
+    let socket = tcp(address).await?;
+    if !socket.peer_addr()?.ip().is_loopback() {
+        return Err(
+            "tcp:// is for tests on this machine: leave it out, and the gateway is reached by TLS".into()
+        );
+    }
+    Ok(socket)
+}
+
+/// TLS over TCP, for a carrier that runs on it.
+///
+/// # Errors
+/// A sentence for the person who started the agent.
+pub(crate) async fn tls(link: &Link, carrier: Carrier) -> Result<TlsStream<TcpStream>, BoxError> {
+    let config = tls_config(link, carrier)?;
+    let name = ServerName::try_from(link.server_name.clone())?;
+    let socket = tcp(&link.gateway).await?;
+    let io = TlsConnector::from(Arc::new(config)).connect(name, socket).await?;
+    // A server that doesn't speak our protocol gets no credential (W-27).
+    if io.get_ref().1.alpn_protocol() != alpn(carrier) {
+        return Err("what answers there is no Adit gateway".into());
+    }
+    Ok(io)
+}
+
+/// By what the gateway is known, and what is asked of it. The same on every carrier: TLS 1.3, no early data.
+fn tls_config(link: &Link, carrier: Carrier) -> Result<ClientConfig, BoxError> {
+    let mut roots = RootCertStore::empty();
+    for anchor in CertificateDer::pem_file_iter(&link.ca)? {
+        roots.add(anchor?)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn(carrier).ok_or("this agent doesn't know that carrier")?.to_vec()];
+    Ok(config)
+}

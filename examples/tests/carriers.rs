@@ -1,0 +1,87 @@
+//! The same agent by each of the carriers.
+#![allow(missing_docs, clippy::wildcard_enum_match_arm, reason = "a test")]
+
+mod support;
+
+use adit_examples::agent::{Carriers, Link, Tunnel};
+use adit_mux::Carrier;
+use support::{Agent, Greeter, World, get, http_tunnel, raw};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// An agent's link that uses `carrier` alone.
+fn by(world: &World, carrier: Carrier) -> Link {
+    let quic_gateway = world.gateway.quic_address().map(|address| address.to_string());
+    let carriers = Carriers { order: vec![carrier], quic_gateway };
+    Link { carriers, ..world.link() }
+}
+
+#[tokio::test]
+async fn http_and_tcp_travel_on_every_carrier() {
+    let world = World::start().await;
+    let upstream = Greeter::start("hello").await;
+    let echo = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let echo_address = echo.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = echo.accept().await {
+            tokio::spawn(async move {
+                let (mut reader, mut writer) = socket.split();
+                let _ = tokio::io::copy(&mut reader, &mut writer).await;
+                let _ = writer.shutdown().await;
+            });
+        }
+    });
+    for carrier in Carrier::ALL {
+        let name = format!("by-{carrier}");
+        let link = by(&world, carrier);
+        let mut agent = Agent::start(http_tunnel(upstream.address, &name), link.clone(), &world.secret);
+        agent.serving().await;
+        let reply = raw(world.http().await, &get(&world.host(&name))).await;
+        assert!(reply.ends_with("hello"), "{carrier}: {reply}");
+        let (_, tunnels) = world.api("GET", &format!("/tunnels/{name}"), serde_json::Value::Null).await;
+        assert!(tunnels.to_string().contains(&format!("\"{carrier}\"")), "{carrier}: {tunnels}");
+
+        let tunnel = Tunnel::Tcp { upstream: echo_address.into(), name: None, public_port: None };
+        let mut agent = Agent::start(tunnel, link, &world.secret);
+        let address = agent.serving().await[0].strip_prefix("tcp://").unwrap().to_owned();
+        let mut visitor = TcpStream::connect(address).await.unwrap();
+        let sent = vec![7; 300_000];
+        let (mut reader, mut writer) = visitor.split();
+        let mut got = Vec::new();
+        let send = async {
+            writer.write_all(&sent).await.unwrap();
+            writer.shutdown().await.unwrap();
+        };
+        let (_, read) = tokio::join!(send, reader.read_to_end(&mut got));
+        read.unwrap();
+        assert!(got == sent, "{carrier}");
+    }
+}
+
+#[tokio::test]
+async fn agents_come_in_by_the_visitors_door_when_they_ask_for_the_gateway() {
+    let world = World::start().await;
+    let upstream = Greeter::start("hello").await;
+    for carrier in [Carrier::Native, Carrier::Http2, Carrier::WebSocket] {
+        let name = format!("by-{carrier}");
+        let link = Link { gateway: world.gateway.https_address().to_string(), ..by(&world, carrier) };
+        let mut agent = Agent::start(http_tunnel(upstream.address, &name), link, &world.secret);
+        agent.serving().await;
+        let mut visitor = world.https(&world.host(&name)).await.unwrap();
+        visitor.write_all(&get(&world.host(&name))).await.unwrap();
+        let mut reply = String::new();
+        visitor.read_to_string(&mut reply).await.unwrap();
+        assert!(reply.ends_with("hello"), "{carrier}: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_refused_by_every_carrier() {
+    let (world, other) = (World::start().await, World::start().await);
+    let upstream = Greeter::start("a").await;
+    for carrier in Carrier::ALL {
+        let tunnel = http_tunnel(upstream.address, "my-app");
+        let mut agent = Agent::start(tunnel, by(&world, carrier), &other.secret);
+        assert_eq!(agent.stopped().await.0, "AUTH_FAILED", "{carrier}");
+    }
+}
