@@ -50,6 +50,22 @@ async fn t30_a_passthrough_tunnel_that_is_paused_or_deleted_is_unknown_and_never
 }
 
 #[tokio::test]
+async fn t32_the_gateways_own_names_are_nobodys_to_register() {
+    let world = World::start().await;
+    let (own, label) = (world.gateway.server_name().to_owned(), "gateway");
+    assert_eq!(own, world.host(label));
+    for name in [label, "webhooks"] {
+        for protocol in ["http", "https"] {
+            let wanted = json!({ "name": name, "protocol": protocol });
+            let (status, refused) = world.api("POST", "/tunnels", wanted).await;
+            assert_eq!(status, 409, "{refused}");
+        }
+        let reply = raw(world.https(&world.host(name)).await.unwrap(), &get(&world.host(name))).await;
+        assert!(reply.starts_with("HTTP/1.1 404"), "{reply}");
+    }
+}
+
+#[tokio::test]
 async fn e07_open_connections_of_a_tunnel_end_when_it_is_deleted() {
     for is_passthrough in [false, true] {
         let world = World::start().await;

@@ -229,15 +229,47 @@ async fn t55_a_visitor_of_an_agent_without_an_answer_gets_an_alert_and_no_hang()
     }
 }
 
+#[tokio::test]
+async fn t41_t42_t53_what_follows_a_hello_is_passed_through_and_not_looked_at() {
+    let world = World::start().await;
+    let agent = MuteAgent::start(&world, "my-vault", Behaviour::Echoes).await;
+    let other = MuteAgent::start(&world, "your-vault", Behaviour::Refuses).await;
+    let mut io = TcpStream::connect(world.gateway.https_address()).await.unwrap();
+    // Early data, a change of ciphers, and the second hello after a retry request, for another host.
+    let early = [&[20, 3, 3, 0, 1, 1, 23, 3, 3, 0, 5][..], b"early"].concat();
+    for octets in [hello(&world, "my-vault"), early, hello(&world, "your-vault"), b"no TLS at all".to_vec()] {
+        io.write_all(&octets).await.unwrap();
+        let mut back = vec![0; octets.len()];
+        tokio::time::timeout(PATIENCE, io.read_exact(&mut back)).await.expect("no answer").unwrap();
+        assert_eq!(back, octets);
+    }
+    io.shutdown().await.unwrap();
+    let mut rest = String::new();
+    tokio::time::timeout(PATIENCE, io.read_to_string(&mut rest)).await.expect("no end").unwrap();
+    assert_eq!(rest, "the end", "who has nothing more to say still hears");
+    agent.abort();
+    other.abort();
+}
+
+/// What a visitor of `name` says first.
+fn hello(world: &World, name: &str) -> Vec<u8> {
+    let name = rustls::pki_types::ServerName::try_from(world.host(name)).unwrap();
+    let config = std::sync::Arc::new(world.visitor(None));
+    let mut octets = Vec::new();
+    rustls::ClientConnection::new(config, name).unwrap().write_tls(&mut octets).unwrap();
+    octets
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Behaviour {
+    Echoes,
     Resets,
     Refuses,
     NeverAccepts,
     NeverAnswers,
 }
 
-/// An agent that registers for passthrough and has no answer for anybody.
+/// An agent that registers for passthrough and has no answer for anybody, or only what it hears.
 struct MuteAgent;
 
 impl MuteAgent {
@@ -265,6 +297,14 @@ impl MuteAgent {
             let mut kept = Vec::new();
             while let Some(visitor) = incoming.accept().await {
                 match behaviour {
+                    Behaviour::Echoes => {
+                        tokio::spawn(async move {
+                            let (mut reader, mut writer) = tokio::io::split(visitor.accept());
+                            tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+                            writer.write_all(b"the end").await.unwrap();
+                            writer.shutdown().await.unwrap();
+                        });
+                    }
                     Behaviour::Resets => {
                         let mut stream = visitor.accept();
                         stream.reset(CloseCode::UPSTREAM_RESET);
