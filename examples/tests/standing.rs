@@ -50,19 +50,27 @@ async fn t30_a_passthrough_tunnel_that_is_paused_or_deleted_is_unknown_and_never
 }
 
 #[tokio::test]
-async fn t32_the_gateways_own_names_are_nobodys_to_register() {
+async fn t32_the_gateways_own_names_are_nobodys_to_register_and_lead_to_the_gateway() {
     let world = World::start().await;
-    let (own, label) = (world.gateway.server_name().to_owned(), "gateway");
-    assert_eq!(own, world.host(label));
-    for name in [label, "webhooks"] {
+    let own = world.gateway.server_name().to_owned();
+    assert_eq!(own, world.host("gateway"));
+    for name in ["gateway", "webhooks"] {
         for protocol in ["http", "https"] {
             let wanted = json!({ "name": name, "protocol": protocol });
             let (status, refused) = world.api("POST", "/tunnels", wanted).await;
             assert_eq!(status, 409, "{refused}");
         }
-        let reply = raw(world.https(&world.host(name)).await.unwrap(), &get(&world.host(name))).await;
+        let mut visitor = world.visitor(None);
+        visitor.alpn_protocols.clear();
+        let io = world.https_with(&world.host(name), visitor).await.unwrap();
+        let reply = raw(io, &get(&world.host(name))).await;
         assert!(reply.starts_with("HTTP/1.1 404"), "{reply}");
     }
+    // Who asks it for what agents speak is let in at the visitors' port, too.
+    let mut agent = world.visitor(None);
+    agent.alpn_protocols = vec![b"adit/1".to_vec()];
+    let io = world.https_with(&own, agent).await.unwrap();
+    assert_eq!(io.get_ref().1.alpn_protocol(), Some(&b"adit/1"[..]));
 }
 
 #[tokio::test]
