@@ -23,13 +23,13 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout_at;
 
-/// Room for the first octets; the detector has its answer before they are more.
+/// Room for the first octets: as many as a detector looks at unless told otherwise.
 const ROOM: usize = 1024;
 
 /// Serves one connection that arrived on the public port of an `auto` tunnel.
 pub(super) async fn visit(hub: &Arc<Hub>, arrival: Arrival, port: u16) -> Result<(), BoxError> {
     let Arrival { mut io, address, local } = arrival;
-    let (spoken, first) = first_octets(&mut io, &Detector::new().max_octets(ROOM)).await?;
+    let (spoken, first) = first_octets(&mut io, &hub.detector).await?;
     tracing::debug!(?spoken, "detected what a visitor speaks");
     let io = https::flat(Sniffed::new(first, io));
     let protocol = match spoken {

@@ -3,7 +3,7 @@
 use super::{Clock, WakeHook};
 use crate::acme::Authority;
 use adit_naming::{CustomDomain, TunnelName};
-use adit_router::{Cents, WakeLimits};
+use adit_router::{Cents, Detector, WakeLimits};
 use adit_tls_modes::{ChallengeKind, SourceNetwork};
 use clap::Parser;
 use serde::Deserialize;
@@ -168,6 +168,8 @@ pub struct Config {
     pub wake_limits: WakeLimits,
     /// When a tunnel is idle.
     pub idle_after: Duration,
+    /// How visitors of `auto` ports are told apart, and how long one of them may be silent.
+    pub detector: Detector,
     /// By what times to live and months are counted.
     pub clock: Clock,
 }
@@ -199,6 +201,7 @@ impl Default for Config {
             wake: None,
             wake_limits: WakeLimits::new(),
             idle_after: Duration::from_secs(300),
+            detector: Detector::new(),
             clock: Clock::default(),
         }
     }
@@ -278,6 +281,7 @@ impl Flags {
                 .idle_seconds
                 .or(file.idle_seconds)
                 .map_or(default.idle_after, Duration::from_secs),
+            detector: default.detector,
             clock: default.clock,
         })
     }

@@ -11,8 +11,8 @@ use adit_errors::{Code, Refusal};
 use adit_mux::{Session, Stream};
 use adit_naming::{Host, TunnelName, Zone, Zones};
 use adit_router::{
-    Decision, Dispatch, InFlight, Pace, Policy, Presence, Record, RouteKey, RouteTable, Tunnel, Visibility,
-    Visit,
+    Decision, Detector, Dispatch, InFlight, Pace, Policy, Presence, Record, RouteKey, RouteTable, Tunnel,
+    Visibility, Visit,
 };
 use adit_tls_modes::{ChallengeBoard, Edge, ServerName, SniffRoom};
 use adit_wire_proto::control::{Generation, Notice, RegistrationId};
@@ -105,6 +105,8 @@ pub(super) struct Hub {
     pub(super) hellos: SniffRoom,
     /// How long an agent may take to say its first word to a visitor whose TLS is passed through (T-55).
     pub(super) answer_deadline: Duration,
+    /// Tells what visitors of `auto` ports speak.
+    pub(super) detector: Detector,
     /// Where third parties post webhooks.
     pub(super) receivers: Arc<Receivers>,
     /// Cancelled once the gateway is asked to stop.

@@ -183,6 +183,7 @@ impl Gateway {
             proxies: (!config.proxy_from.is_empty()).then(|| TrustedSources::new(config.proxy_from.clone())),
             hellos: SniffRoom::new(RoomLimits::new()),
             answer_deadline: config.answer_deadline,
+            detector: config.detector.clone(),
             receivers: Arc::clone(&receivers),
             draining: CancellationToken::new(),
             visits: TaskTracker::new(),

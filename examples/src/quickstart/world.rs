@@ -5,7 +5,7 @@ use super::{http3, owner, upstream, visitor};
 use crate::BoxError;
 use crate::agent::{self, Carriers, Event, Link, Local, Reach, Secret, Terms, Tunnel, Upstream};
 use crate::gateway::{self, Gateway, WakeHook};
-use adit_router::Cents;
+use adit_router::{Cents, Detector};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
@@ -64,6 +64,8 @@ impl World {
         config.client_ca = vec![(Self::SAFE.to_owned(), client_ca)];
         let (wake, woken) = mpsc::unbounded_channel();
         config.tunnel_price = Cents::new(Self::TUNNEL_CENTS);
+        // Nobody here waits for a server to speak first, and a busy machine is slow.
+        config.detector = Detector::new().patience(Duration::from_secs(10));
         config.wake = Some(WakeHook::new(move |name| {
             // Nobody waits for wakes after the row about them.
             let _ = wake.send(name.to_owned());
