@@ -3,7 +3,7 @@
 
 mod support;
 
-use adit_examples::agent::{Event, Terms};
+use adit_examples::agent::{Event, Terms, Tunnel};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use support::streaming::{self, CLOSED_WITHIN, Mirror, Ticker, serve};
@@ -135,6 +135,37 @@ async fn a17_links_of_shares_are_distinct_and_do_not_follow_from_each_other() {
     assert!(keys.windows(2).all(|pair| pair[1] - pair[0] > 1 << 64), "{keys:x?}");
     let all = keys.iter().fold((0, u128::MAX), |(any, all), key| (any | key, all & key));
     assert_eq!(all, (u128::MAX, 0), "each bit is used");
+}
+
+#[tokio::test]
+async fn a_share_is_a_link_by_http_and_refused_where_nobody_reads_requests() {
+    let world = World::start().await;
+    let upstream = Greeter::start("a").await;
+    let auto = |name: &str| Tunnel::Auto {
+        upstream: upstream.address.into(),
+        name: Some(name.to_owned()),
+        public_port: None,
+    };
+    world.agent(auto("my-app")).serving().await;
+    close(&world, json!({ "auth_mode": "shares" })).await;
+    let share = share(&world, json!({ "name": "demo" })).await;
+    let link = share["shareUrl"].as_str().unwrap();
+    assert!(link.starts_with(&format!("http://{}:", world.host("my-app"))), "{link}");
+    let field = format!("x-adit-share: {}\r\n", link.rsplit('/').next().unwrap());
+    assert!(visit(&world, &field).await.ends_with('a'));
+    for (name, new) in [
+        ("my-port", json!({ "protocol": "tcp" })),
+        ("my-vault", json!({ "protocol": "https" })),
+        ("my-own", json!({ "visibility": "private" })),
+    ] {
+        let mut new = new;
+        new["name"] = json!(name);
+        assert_eq!(world.api("POST", "/tunnels", new).await.0, 201);
+        let path = format!("/tunnels/{name}/shares");
+        let (status, answer) = world.api("POST", &path, json!({ "name": "demo" })).await;
+        assert_eq!((status, answer["error"].as_str()), (409, Some("CONFLICT")), "{name}: {answer}");
+        assert_eq!(world.api("GET", &path, Value::Null).await.1, json!([]));
+    }
 }
 
 #[tokio::test]

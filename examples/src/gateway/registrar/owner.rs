@@ -227,12 +227,19 @@ impl Registrar {
         let terms = request.terms()?;
         let key = ShareKey::from_random(random::wide());
         self.with(id, |registrar, tunnel| {
+            let is_read = matches!(tunnel.protocol, Protocol::HTTP | Protocol::AUTO);
+            let address = registrar.addresses(tunnel).into_iter().find(|address| address.starts_with("http"));
+            let address = address.filter(|_| is_read).ok_or_else(|| {
+                Refusal::new(
+                    Code::CONFLICT,
+                    "a share is a link, and the gateway reads no request of this tunnel's",
+                )
+            })?;
             let share = Arc::new(Share::new(&key, terms, moment()));
             let mut shares = tunnel.policy.all_shares().clone();
             shares.add(Arc::clone(&share), moment()).map_err(|error| Refusal::from(&error))?;
             tunnel.policy = Arc::new(adit_router::Policy::clone(&tunnel.policy).shares(shares));
             registrar.settle(tunnel)?;
-            let address = registrar.addresses(tunnel).into_iter().next().unwrap_or_default();
             let url = format!("{address}{}{}", adit_router::SHARE_PATH, key.reveal().as_str());
             Ok(ShareView { share_url: Some(url), ..ShareView::of(&share) })
         })
