@@ -119,6 +119,44 @@ fn m30_a_stop_while_the_connection_is_full_leaves_nobody_waiting() {
 }
 
 #[test]
+fn m30_what_a_writer_leaves_to_a_full_connection_is_sent_under_every_schedule() {
+    explore(3_000, || {
+        block_on(async {
+            let mut ends = Ends::new(2_001);
+            let (mut send, mut receive) = ends.streams().await;
+            // Nothing else is said until all is there, so that nothing but the connection itself wakes the driver.
+            let writer = spawn(async move {
+                send.write_all(&[1; 8_200]).await.unwrap();
+                send
+            });
+            receive.read_exact(&mut [0; 8_200]).await.unwrap();
+            drop((writer.await.unwrap(), receive));
+            ends.close().await;
+        });
+    });
+}
+
+#[test]
+fn m30_an_answer_that_a_connection_buffers_is_flushed_under_every_schedule() {
+    explore(3_000, || {
+        block_on(async {
+            let mut ends = Ends::new(1_000);
+            let mut ours = ends.dialler.open(Bytes::new()).await.unwrap();
+            let mut theirs = ends.from_dialler.accept().await.unwrap().accept();
+            let answer = spawn(async move {
+                ours.read_exact(&mut [0; 10]).await.unwrap();
+                ours.write_all(&[1; 3_000]).await.unwrap();
+                ours
+            });
+            theirs.write_all(&[1; 10]).await.unwrap();
+            theirs.read_exact(&mut [0; 3_000]).await.unwrap();
+            drop((answer.await.unwrap(), theirs));
+            ends.close().await;
+        });
+    });
+}
+
+#[test]
 fn m30_whoever_waits_for_a_stream_gets_the_one_that_comes_free() {
     explore(300, || {
         block_on(async {
