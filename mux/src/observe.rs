@@ -10,7 +10,7 @@ use std::time::Duration;
 /// [`Config::observer`](crate::Config::observer).
 ///
 /// One observer may serve any number of sessions, from any thread. Nothing is called per frame: octets are reported
-/// once for each call that read or wrote. The methods run inside the session, so they must be quick, must not wait, and
+/// once for each call that read or wrote, on QUIC once a second. The methods run inside the session, so they must be quick, must not wait, and
 /// must not call the session; adding to a counter is what they are for. All do nothing unless they are implemented.
 ///
 /// ```
@@ -120,6 +120,10 @@ impl Origin {
         if is_local { Self::Local } else { Self::Peer }
     }
 }
+
+/// What a carrier knows of pongs and of the peer's drain.
+#[cfg(any(feature = "h2", feature = "quic"))]
+type Known = (Option<(u64, Duration)>, Option<CloseCode>);
 
 /// Who watches a session: the observer, if there is one, and the span of the session, with feature `tracing`.
 ///
@@ -235,6 +239,17 @@ impl Watch {
     pub(crate) fn ended(&self, end: &SessionEnd) {
         self.tell(|observer| observer.ended(end));
         event!(self, INFO, %end, "ended");
+    }
+
+    /// Frames beside the streams came: what was known of pongs and of the peer's drain before and is now.
+    #[cfg(any(feature = "h2", feature = "quic"))]
+    pub(crate) fn control_changed(&self, before: Known, (pong, drain): Known) {
+        if let Some((_, rtt)) = pong.filter(|_| pong != before.0) {
+            self.round_trip(rtt);
+        }
+        if let Some(code) = drain.filter(|_| before.1.is_none()) {
+            self.draining(Origin::Peer, code);
+        }
     }
 
     fn tell(&self, what: impl FnOnce(&dyn Observer)) {

@@ -53,6 +53,7 @@ struct Ours {
 #[derive(Debug)]
 struct Theirs {
     last_id: u32,
+    code: CloseCode,
     is_empty: bool,
 }
 
@@ -100,7 +101,9 @@ impl Control {
         let mut others = Vec::new();
         while let Some(frame) = self.decoder.decode(&mut self.input)? {
             match frame {
-                Frame::GoAway { last_id, heads_up, .. } => self.receive_goaway(last_id, heads_up)?,
+                Frame::GoAway { last_id, code, heads_up, .. } => {
+                    self.receive_goaway(last_id, code, heads_up)?;
+                }
                 Frame::Ping { sequence, ack } if ack => self.receive_pong(now, sequence)?,
                 Frame::Ping { sequence, .. } => self.receive_ping(now, sequence)?,
                 Frame::Blocked { .. } | Frame::Pad { .. } | Frame::Skipped { .. } => {
@@ -124,11 +127,18 @@ impl Control {
         Ok(others)
     }
 
-    /// Begins to drain. Does nothing if this side has.
-    pub(crate) fn begin_drain(&mut self, code: CloseCode, reason: Bytes, until: Instant) {
-        if self.ours.is_none() {
+    /// Begins to drain; says whether this side hadn't before.
+    pub(crate) fn begin_drain(&mut self, code: CloseCode, reason: Bytes, until: Instant) -> bool {
+        let begins = self.ours.is_none();
+        if begins {
             self.ours = Some(Ours { code, reason, until });
         }
+        begins
+    }
+
+    /// The code with which the peer began to drain, or joined.
+    pub(crate) fn their_drain(&self) -> Option<CloseCode> {
+        self.theirs.as_ref().map(|theirs| theirs.code)
     }
 
     /// Whether either side drains, so that nothing may be opened.
@@ -206,9 +216,9 @@ impl Control {
         Frame::GoAway { last_id, code, reason, heads_up }
     }
 
-    fn receive_goaway(&mut self, last_id: u32, heads_up: bool) -> Result<(), Violation> {
+    fn receive_goaway(&mut self, last_id: u32, code: CloseCode, heads_up: bool) -> Result<(), Violation> {
         match (&mut self.theirs, heads_up) {
-            (None, true) => self.theirs = Some(Theirs { last_id, is_empty: false }),
+            (None, true) => self.theirs = Some(Theirs { last_id, code, is_empty: false }),
             (Some(theirs), false) if !theirs.is_empty => theirs.is_empty = true,
             (Some(_), _) | (None, false) => return Err(Violation::GoAwayId { last_id }),
         }

@@ -182,12 +182,13 @@ impl SendStream {
         }
     }
 
-    /// How urgent the stream's octets are; see [`Priority`]. Carriers with streams of their own ignore it.
+    /// How urgent the stream's octets are; see [`Priority`]. On QUIC a more urgent stream goes first for as long as it has
+    /// something to send; HTTP/2 ignores it.
     pub fn set_priority(&mut self, priority: Priority) {
         match &mut self.kind {
             SendKind::Native(half) => half.set_priority(priority),
             #[cfg(feature = "quic")]
-            SendKind::Quic(_) => {}
+            SendKind::Quic(half) => half.set_priority(priority),
             #[cfg(feature = "h2")]
             SendKind::Http2(_) => {}
         }

@@ -16,6 +16,8 @@ mod streams;
 mod h2;
 #[cfg(all(feature = "quic", feature = "ring"))]
 mod quic;
+#[cfg(all(feature = "quic", feature = "ring"))]
+mod quic_hostile;
 
 /// Makes a module for each carrier, with each of these tests in it.
 macro_rules! on_every_carrier {

@@ -61,30 +61,8 @@ async fn connections_through(
     network: Option<&Network>,
 ) -> ((Endpoint, Connection), (Endpoint, Connection)) {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let identity = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der()).unwrap();
-    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![identity.cert.der().clone()], key)
-        .unwrap();
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
-    server.transport_config(Arc::new(transport(config)));
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(identity.cert.der().clone()).unwrap();
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-    client.transport_config(Arc::new(transport(config)));
-
-    let (near, far) = (Endpoint::client(any_port).unwrap(), Endpoint::server(server, any_port).unwrap());
+    let (far, client, _) = serve(config);
+    let near = Endpoint::client(any_port).unwrap();
     let mut address = far.local_addr().unwrap();
     if let Some(network) = network {
         address = network.in_front_of(address).await;
@@ -92,6 +70,54 @@ async fn connections_through(
     let dial = near.connect_with(client, address, "gateway.test").unwrap();
     let (dialled, accepted) = tokio::join!(dial, async { far.accept().await.unwrap().await });
     ((near, dialled.unwrap()), (far, accepted.unwrap()))
+}
+
+/// A server on loopback, and what a client needs for it.
+pub(crate) fn serve(config: &Config) -> (Endpoint, ClientConfig, Arc<rustls::ClientConfig>) {
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let identity = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
+    let server = Endpoint::server(configs::server(&identity, config), any_port).unwrap();
+    let tls = configs::tls(&identity);
+    (server, configs::client(tls.clone(), config), Arc::new(tls))
+}
+
+/// Configurations of both sides.
+pub(crate) mod configs {
+    use super::*;
+
+    pub(crate) fn server(identity: &rcgen::CertifiedKey<rcgen::KeyPair>, config: &Config) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der()).unwrap();
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![identity.cert.der().clone()], key)
+            .unwrap();
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+        server.transport_config(Arc::new(transport(config)));
+        server
+    }
+
+    pub(crate) fn tls(identity: &rcgen::CertifiedKey<rcgen::KeyPair>) -> rustls::ClientConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(identity.cert.der().clone()).unwrap();
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        tls
+    }
+
+    pub(crate) fn client(tls: rustls::ClientConfig, config: &Config) -> ClientConfig {
+        let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        client.transport_config(Arc::new(transport(config)));
+        client
+    }
 }
 
 /// A gateway's session, and the bare connection of an agent that the test plays.

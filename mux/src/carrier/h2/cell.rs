@@ -4,22 +4,30 @@ use super::chunks::Chunks;
 use super::shared::Shared;
 use crate::StreamError;
 use adit_wire_proto::CloseCode;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
-/// One stream. As a waker, it tells the driver that HTTP/2 has something for it.
+/// One stream. As a waker, it tells the driver that HTTP/2 has something for its receiving half.
 pub(super) struct Cell {
     pub(super) shared: Arc<Shared>,
     flow: Mutex<Flow>,
     /// The driver's place for it; `usize::MAX` until it has one.
     place: AtomicUsize,
-    is_queued: AtomicBool,
+    /// What the driver hasn't looked at yet; while it is something, the driver is about to.
+    news: AtomicU8,
     /// Whether the application has it, or has refused it: until then a stream of the peer stays charged to it.
     is_decided: AtomicBool,
     /// The id on the wire; 0 until it is known.
     pub(super) id: AtomicU32,
 }
+
+/// A waker for the sending half of a stream.
+pub(super) struct Sending(pub(super) Arc<Cell>);
+
+/// What there is to look at: each look at HTTP/2 costs a lock, which every stream of the session shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct News(u8);
 
 #[derive(Debug, Default)]
 pub(super) struct Flow {
@@ -52,6 +60,28 @@ pub(super) enum ReceiveEnd {
     Failed(StreamError),
 }
 
+impl News {
+    /// The application did something.
+    pub(super) const APPLICATION: Self = Self(1);
+    /// HTTP/2 has something for the receiving half.
+    pub(super) const RECEIVING: Self = Self(2);
+    /// HTTP/2 has something for the sending half.
+    pub(super) const SENDING: Self = Self(4);
+    pub(super) const ALL: Self = Self(7);
+
+    pub(super) const fn has(self, what: Self) -> bool {
+        self.0 & what.0 != 0
+    }
+}
+
+impl Flow {
+    /// Whether enough was read to tell HTTP/2: it answers in halves of a window itself. What a reader that gave up leaves
+    /// goes back at once.
+    pub(super) const fn owes_credit(&self) -> bool {
+        self.consumed >= CREDIT_LEAST || (self.consumed > 0 && self.stop.is_some())
+    }
+}
+
 impl Cell {
     /// A stream of this side, which the application has, or of the peer, which is yet to be decided.
     pub(super) fn new(shared: Arc<Shared>, is_local: bool) -> Arc<Self> {
@@ -60,7 +90,7 @@ impl Cell {
             shared,
             flow: Mutex::new(Flow::default()),
             place: AtomicUsize::new(usize::MAX),
-            is_queued: AtomicBool::new(false),
+            news: AtomicU8::new(0),
             id: AtomicU32::new(0),
         })
     }
@@ -75,10 +105,15 @@ impl Cell {
         self.place.store(place, Ordering::Release);
     }
 
-    /// Asks the driver to look at this stream. Before it has a place, the driver is about to.
+    /// Asks the driver to look at this stream, for what the application did.
     pub(super) fn nudge(&self) {
+        self.tell(News::APPLICATION);
+    }
+
+    /// Asks the driver to look at this stream. Before it has a place, the driver is about to.
+    pub(super) fn tell(&self, news: News) {
         let place = self.place.load(Ordering::Acquire);
-        if place != usize::MAX && !self.is_queued.swap(true, Ordering::AcqRel) {
+        if place != usize::MAX && self.news.fetch_or(news.0, Ordering::AcqRel) == 0 {
             self.shared.ready.push(place);
         }
     }
@@ -93,9 +128,9 @@ impl Cell {
         self.is_decided.load(Ordering::Acquire)
     }
 
-    /// The driver is about to look.
-    pub(super) fn take_turn(&self) {
-        self.is_queued.store(false, Ordering::Release);
+    /// The driver is about to look, at this.
+    pub(super) fn take_news(&self) -> News {
+        News(self.news.swap(0, Ordering::AcqRel))
     }
 
     /// The session ended.
@@ -112,10 +147,23 @@ impl Cell {
 
 impl Wake for Cell {
     fn wake(self: Arc<Self>) {
-        self.nudge();
+        self.tell(News::RECEIVING);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.nudge();
+        self.tell(News::RECEIVING);
     }
 }
+
+impl Wake for Sending {
+    fn wake(self: Arc<Self>) {
+        self.0.tell(News::SENDING);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.tell(News::SENDING);
+    }
+}
+
+/// A quarter of the smallest window.
+const CREDIT_LEAST: usize = 4 * 1024;

@@ -32,6 +32,12 @@ impl Chunks {
     }
 
     pub(super) fn push_slice(&mut self, mut octets: &[u8]) {
+        if octets.len() >= TAIL {
+            self.close_tail();
+            self.octets = self.octets.saturating_add(octets.len());
+            self.whole.push_back(Bytes::copy_from_slice(octets));
+            return;
+        }
         while !octets.is_empty() {
             if self.tail.len() >= TAIL {
                 self.close_tail();

@@ -1,22 +1,21 @@
 //! The stream beside the streams: limits, drain, pings, stops, datagrams and the end.
 
+use super::dialect::{Answer, ReceiveHalf, SendHalf};
 use adit_wire_proto::frame::Frame;
 use bytes::{Bytes, BytesMut};
-use h2::client::ResponseFuture;
-use h2::{RecvStream, SendStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 pub(super) struct ControlStream {
-    send: Option<SendStream<Bytes>>,
+    send: Option<SendHalf>,
     receive: Receive,
     unsent: BytesMut,
 }
 
 enum Receive {
     Nothing,
-    Answer(ResponseFuture),
-    Body(RecvStream),
+    Answer(Answer),
+    Body(ReceiveHalf),
 }
 
 impl ControlStream {
@@ -29,12 +28,12 @@ impl ControlStream {
     }
 
     /// The gateway's side.
-    pub(super) fn ask(&mut self, send: SendStream<Bytes>, answer: ResponseFuture) {
+    pub(super) fn ask(&mut self, send: SendHalf, answer: Answer) {
         (self.send, self.receive) = (Some(send), Receive::Answer(answer));
     }
 
     /// The agent's side.
-    pub(super) fn answer(&mut self, send: SendStream<Bytes>, body: RecvStream) {
+    pub(super) fn answer(&mut self, send: SendHalf, body: ReceiveHalf) {
         (self.send, self.receive) = (Some(send), Receive::Body(body));
     }
 
@@ -51,16 +50,9 @@ impl ControlStream {
     pub(super) fn poll_send(&mut self, task: &mut Context<'_>) {
         let Some(send) = &mut self.send else { return };
         while !self.unsent.is_empty() {
-            send.reserve_capacity(self.unsent.len());
-            let mut room = send.capacity();
-            if room == 0 {
-                match send.poll_capacity(task) {
-                    Poll::Ready(Some(Ok(capacity))) => room = capacity,
-                    Poll::Ready(Some(Err(_)) | None) | Poll::Pending => return,
-                }
-            }
+            let Poll::Ready(Ok(room)) = send.poll_room(task, self.unsent.len()) else { return };
             let piece = self.unsent.split_to(room.min(self.unsent.len())).freeze();
-            if send.send_data(piece, false).is_err() {
+            if send.push(piece, false).is_err() {
                 return;
             }
         }
@@ -72,15 +64,15 @@ impl ControlStream {
             match &mut self.receive {
                 Receive::Nothing => return Poll::Pending,
                 Receive::Answer(answer) => match ready!(Pin::new(answer).poll(task)) {
-                    Ok(answer) if answer.status() == http::StatusCode::OK => {
-                        self.receive = Receive::Body(answer.into_body());
+                    Ok((head, body)) if head.status() == http::StatusCode::OK => {
+                        self.receive = Receive::Body(body);
                     }
                     Ok(_) | Err(_) => return Poll::Ready(None),
                 },
                 Receive::Body(body) => {
                     let Some(Ok(octets)) = ready!(body.poll_data(task)) else { return Poll::Ready(None) };
                     // Fails only for more than came.
-                    let _ = body.flow_control().release_capacity(octets.len());
+                    let _ = body.release(octets.len());
                     return Poll::Ready(Some(octets));
                 }
             }

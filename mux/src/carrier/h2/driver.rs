@@ -1,21 +1,21 @@
 //! Moves a session along: owns everything of HTTP/2.
 
-use super::cell::Cell;
-use super::connection::{Asked, Connection};
+use super::cell::{Cell, News};
+use super::connection::{limits, poll_ask};
 use super::control::ControlStream;
-use super::heads::{HeadError, Purpose, head, reason, response};
+use super::dialect::{Asked, Connection, Exchange, LinkError, Opener, ReceiveHalf, Reply, SendHalf};
+use super::heads::{HeadError, Purpose, head, reset_number, response};
 use super::incoming::IncomingStream;
-use super::lane::{Lane, Receive, Turn};
-use super::shared::{CONNECTION, Life, SESSION, Shared, Signal, now};
+use super::lane::{Lane, Receive, TakenUp, Turn};
+use super::shared::{CONNECTION, Life, Places, SESSION, Shared, Signal, now};
 use super::tap::Tap;
 use super::{Incoming, Session};
 use crate::budget::Bucket;
-use crate::{Abuse, Config, Driver, Role, SessionEnd, StreamError, Timeout, Violation};
+use crate::{Abuse, Config, Driver, Origin, Role, SessionEnd, StreamError, Timeout, Violation};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{Frame, FrameError, FrameKind, Hello, MAX_HEAD_BYTES};
 use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::Reason;
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -39,7 +39,7 @@ pub fn start<T>(role: Role, io: T, config: &Config) -> (crate::Session, crate::I
 where
     T: AsyncRead + AsyncWrite + Send + 'static,
 {
-    let shared = Shared::new(config.clone(), now());
+    let shared = Shared::new(role, config.clone(), now());
     let life = Arc::new(Life { shared: Arc::clone(&shared) });
     let driver = Driver::of(drive(role, Box::pin(io), shared));
     (crate::Session::h2(Session::new(Arc::clone(&life))), crate::Incoming::h2(Incoming::new(life)), driver)
@@ -50,11 +50,12 @@ where
     T: AsyncRead + AsyncWrite + Send,
 {
     let guard = Guard(Arc::clone(&shared));
-    let io = Tap::new(io, Arc::clone(&shared.meter));
+    let io = Tap::new(io, Arc::clone(&shared));
+    let limits = limits(role, &shared.config);
     let handshake = async {
         match role {
-            Role::Dialler => Connection::server(io, &shared.config).await,
-            Role::Listener => Connection::client(io, &shared.config).await,
+            Role::Dialler => Connection::server(io, &limits).await,
+            Role::Listener => Connection::client(io, &limits).await,
         }
     };
     let connection = match tokio::time::timeout(shared.config.handshake_timeout, handshake).await {
@@ -89,6 +90,8 @@ impl Drop for Guard {
 struct Engine<T> {
     shared: Arc<Shared>,
     connection: Connection<T>,
+    /// The gateway's.
+    opener: Option<Opener>,
     /// Wakes the driver for the connection, and for the session.
     wakers: [Waker; 2],
     control: ControlStream,
@@ -97,7 +100,7 @@ struct Engine<T> {
     /// Where the stream of an id is.
     places: HashMap<u32, usize>,
     /// The agent's: requests that it may answer with streams of its own; at most [`MOST_INVITATIONS`].
-    invited: VecDeque<(SendResponse<Bytes>, RecvStream)>,
+    invited: VecDeque<(Reply, ReceiveHalf)>,
     /// The gateway's: invitations not taken up.
     invitations: usize,
     opened: usize,
@@ -106,7 +109,12 @@ struct Engine<T> {
     granted: Option<usize>,
     has_greeted: bool,
     stops: VecDeque<(u32, CloseCode)>,
-    ready: Vec<usize>,
+    /// Room for what is ready.
+    news: Places,
+    /// Whether the deadline may be another than the timer's.
+    is_time_due: bool,
+    /// Whether the peer's settings let a gateway ask.
+    may_ask: bool,
     /// Streams that had to be refused.
     resets: Bucket,
     clock: Clock,
@@ -129,9 +137,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         let signal = |place| Waker::from(Arc::new(Signal { shared: Arc::clone(&shared), place }));
         let wakers = [signal(CONNECTION), signal(SESSION)];
         shared.ready.push(CONNECTION);
+        shared.ready.push(SESSION);
         let resets = Bucket::new(shared.config.forced_resets, started);
         Self {
             shared,
+            opener: connection.opener(),
             connection,
             wakers,
             control: ControlStream::new(),
@@ -144,7 +154,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             granted: None,
             has_greeted: false,
             stops: VecDeque::new(),
-            ready: Vec::new(),
+            news: Places::default(),
+            is_time_due: true,
+            may_ask: false,
             resets,
             clock: Clock { started, received: (0, started), blocked: None },
             sleep: None,
@@ -153,22 +165,37 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
     }
 
     fn poll(&mut self, task: &mut Context<'_>) -> Poll<SessionEnd> {
-        const ROUNDS: usize = 16;
-        for _ in 0..ROUNDS {
-            let mut ready = std::mem::take(&mut self.ready);
-            self.shared.ready.take(&mut ready, task.waker());
-            let is_idle = ready.is_empty();
-            for place in ready.drain(..) {
-                self.turn(place);
+        // What was read is passed on, and what was written leaves. More waits until others had their turn: what they write
+        // meanwhile leaves with it.
+        const ROUNDS: usize = 2;
+        for round in 0..=ROUNDS {
+            let mut news = std::mem::take(&mut self.news);
+            if news.is_empty() {
+                self.shared.ready.take(&mut news, task.waker());
             }
-            self.ready = ready;
-            if is_idle {
+            if news.is_empty() {
+                self.news = news;
                 return self.poll_time(task);
             }
-            self.poll_connection();
-            self.poll_session();
-            if let Some(end) = self.poll_end() {
-                return Poll::Ready(end);
+            if round == ROUNDS {
+                self.news = news;
+                break;
+            }
+            for place in news.places.drain(..) {
+                self.turn(place);
+            }
+            let (connection, session) =
+                (std::mem::take(&mut news.connection), std::mem::take(&mut news.session));
+            self.news = news;
+            if connection {
+                self.poll_connection();
+            }
+            if session {
+                self.is_time_due = true;
+                self.poll_session();
+                if let Some(end) = self.poll_end() {
+                    return Poll::Ready(end);
+                }
             }
         }
         task.waker().wake_by_ref();
@@ -181,7 +208,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         match lane.turn() {
             Turn::Nothing => {}
             Turn::TakenUp(answer) => self.take_up(place, answer),
-            Turn::Stop(code) => self.stops.push_back((lane.id(), code)),
+            Turn::Stop(code) => {
+                self.stops.push_back((lane.id(), code));
+                self.shared.watch.stopped(Origin::Local, lane.id(), code);
+                self.shared.ready.push(SESSION);
+            }
         }
         self.free_if_over(place);
     }
@@ -199,6 +230,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         } else {
             let count = if is_local { &mut self.opened } else { &mut self.accepted };
             *count = count.saturating_sub(1);
+            self.shared.watch.stream_closed(Origin::local_if(is_local));
             let mut state = self.shared.state();
             state.tally.open = state.tally.open.saturating_sub(1);
         }
@@ -210,7 +242,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         let waker = self.wakers[0].clone();
         let mut task = Context::from_waker(&waker);
         loop {
-            match self.connection.poll(&mut task) {
+            match self.connection.poll_accept(&mut task) {
                 Poll::Ready(Some(Ok(asked))) => {
                     if let Err(violation) = self.asked(asked) {
                         return self.shared.finish(SessionEnd::Violation(violation));
@@ -224,61 +256,74 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
                     self.closing = Some(self.clock.started);
                     return self.shared.finish(SessionEnd::Cut);
                 }
-                Poll::Pending => return,
+                Poll::Pending => break,
             }
+        }
+        if !self.may_ask && self.opener.as_ref().is_some_and(Opener::is_extended_connect_taken) {
+            self.may_ask = true;
+            self.shared.ready.push(SESSION);
         }
     }
 
     /// A request of the gateway.
-    fn asked(&mut self, (request, mut respond): Asked) -> Result<(), Violation> {
-        let purpose = Purpose::of(&request);
+    fn asked(&mut self, asked: Asked) -> Result<(), Violation> {
+        let purpose = Purpose::of(asked.protocol(), asked.head());
         if purpose != Some(Purpose::Control) && !self.control.is_open() && purpose.is_some() {
             return Err(Violation::HelloExpected);
         }
         match purpose {
-            None => respond.send_reset(Reason::PROTOCOL_ERROR),
+            None => asked.reset(Reason::PROTOCOL_ERROR.into()),
             Some(Purpose::Control) if self.control.is_open() => return Err(Violation::SecondHello),
             Some(Purpose::Control) => {
-                if let Ok(send) = respond.send_response(response(None), false) {
-                    self.control.answer(send, request.into_body());
+                if let Ok(answered) = asked.answer(response(None)) {
+                    self.control.answer(answered.send, answered.receive);
+                    self.shared.ready.push(SESSION);
                 }
             }
-            Some(Purpose::Stream) => {
-                let head = match head(request.headers()) {
-                    Ok(head) => head,
-                    Err(HeadError::Malformed) => {
-                        respond.send_reset(reason(CloseCode::MALFORMED));
-                        return Ok(());
-                    }
-                    Err(HeadError::TooLarge { length }) => return Err(head_too_large(length)),
-                };
-                if !self.may_accept() {
-                    respond.send_reset(reason(CloseCode::REFUSED));
-                    return self.turned_away();
-                }
-                if let Ok(send) = respond.send_response(response(None), false) {
-                    self.begin_incoming(send, request.into_body(), head);
-                }
-            }
+            Some(Purpose::Stream) => return self.asked_stream(asked),
             Some(Purpose::Invitation) if self.invited.len() < MOST_INVITATIONS => {
-                self.invited.push_back((respond, request.into_body()));
+                let (_, reply, receive) = asked.into_parts();
+                self.invited.push_back((reply, receive));
+                self.shared.ready.push(SESSION);
             }
-            Some(Purpose::Invitation) => respond.send_reset(reason(CloseCode::REFUSED)),
+            Some(Purpose::Invitation) => asked.reset(reset_number(CloseCode::REFUSED)),
+        }
+        Ok(())
+    }
+
+    /// A stream of the gateway.
+    fn asked_stream(&mut self, asked: Asked) -> Result<(), Violation> {
+        let head = match head(asked.head().headers()) {
+            Ok(head) => head,
+            Err(HeadError::Malformed) => {
+                asked.reset(reset_number(CloseCode::MALFORMED));
+                return Ok(());
+            }
+            Err(HeadError::TooLarge { length }) => return Err(head_too_large(length)),
+        };
+        if !self.may_accept() {
+            asked.reset(reset_number(CloseCode::REFUSED));
+            return self.turned_away();
+        }
+        if let Ok(answered) = asked.answer(response(None)) {
+            self.begin_incoming(answered.send, answered.receive, head);
         }
         Ok(())
     }
 
     /// The agent makes a stream of an invitation.
-    fn take_up(&mut self, place: usize, answer: http::Response<RecvStream>) {
+    fn take_up(&mut self, place: usize, (answer, body): TakenUp) {
         let may_accept = self.may_accept();
         let Some(lane) = self.lanes.get_mut(place) else { return };
         let id = lane.id();
         let refusal = match (answer.status(), head(answer.headers())) {
             (http::StatusCode::OK, Ok(head)) if may_accept => {
                 self.invitations = self.invitations.saturating_sub(1);
-                lane.receive = Receive::Body(answer.into_body());
+                lane.receive = Receive::Body(body);
                 self.places.insert(id, place);
                 let cell = Arc::clone(&lane.cell);
+                // Another invitation takes its place.
+                self.shared.ready.push(SESSION);
                 return self.announce(cell, head, id);
             }
             (_, Err(HeadError::TooLarge { length })) => {
@@ -303,9 +348,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         is_allowed.then_some(()).ok_or(Violation::Budget { what: Abuse::ForcedResets })
     }
 
-    fn begin_incoming(&mut self, send: SendStream<Bytes>, body: RecvStream, head: Bytes) {
+    fn begin_incoming(&mut self, send: SendHalf, body: ReceiveHalf, head: Bytes) {
         let cell = Cell::new(Arc::clone(&self.shared), false);
-        let id = send.stream_id().as_u32();
+        let id = send.id();
         let place = self.lanes.insert(Lane::new(Arc::clone(&cell), send, Receive::Body(body), false));
         cell.settle(place, id);
         self.places.insert(id, place);
@@ -316,6 +361,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
     fn announce(&mut self, cell: Arc<Cell>, head: Bytes, id: u32) {
         self.accepted = self.accepted.saturating_add(1);
         self.shared.counters.streams_accepted.fetch_add(1, Ordering::Relaxed);
+        self.shared.watch.stream_opened(Origin::Peer);
         let stream = IncomingStream::new(Arc::clone(&cell), head);
         let mut state = self.shared.state();
         state.tally.open = state.tally.open.saturating_add(1);
@@ -327,10 +373,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             state.incoming.push_back(stream);
             acceptor = state.acceptor.take();
         }
+        let is_awaited = state.control.is_draining();
         drop(state);
         drop(refused);
         acceptor.into_iter().for_each(Waker::wake);
-        cell.nudge();
+        if is_awaited {
+            self.shared.ready.push(SESSION);
+        }
+        cell.tell(News::ALL);
     }
 
     /// Everything that concerns no single stream.
@@ -361,8 +411,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             let Some((cell, head)) = state.opens.pop_front() else { return };
             drop(state);
             let (send, receive) = if self.connection.is_client() {
-                match self.connection.poll_ask(task, Purpose::Stream, Some(&head)) {
-                    Poll::Ready(Some((answer, send))) => (send, Receive::Answer(answer)),
+                match poll_ask(&mut self.opener, task, Purpose::Stream, Some(&head)) {
+                    Poll::Ready(Some(Exchange { send, answer })) => (send, Receive::Answer(answer)),
                     Poll::Ready(None) => {
                         self.lose(&cell);
                         continue;
@@ -373,16 +423,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
                     }
                 }
             } else {
-                let answered = self.invited.pop_front().and_then(|(mut respond, body)| {
-                    Some((respond.send_response(response(Some(&head)), false).ok()?, body))
-                });
+                let answered = self.invited.pop_front();
+                let answered = answered
+                    .and_then(|(reply, body)| Some((reply.answer(response(Some(&head))).ok()?, body)));
                 let Some((send, body)) = answered else {
                     self.lose(&cell);
                     continue;
                 };
                 (send, Receive::Body(body))
             };
-            let id = send.stream_id().as_u32();
+            let id = send.id();
             let place = self.lanes.insert(Lane::new(Arc::clone(&cell), send, receive, true));
             cell.settle(place, id);
             self.places.insert(id, place);
@@ -390,7 +440,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             let mut state = self.shared.state();
             state.tally.opened = state.tally.opened.max(id);
             drop(state);
-            cell.nudge();
+            cell.tell(News::ALL);
         }
     }
 
@@ -404,25 +454,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
     /// The gateway opens the control stream, and invites the agent to streams of its own.
     fn poll_invitations(&mut self, task: &mut Context<'_>) {
         if !self.control.is_open()
-            && let Poll::Ready(Some((answer, send))) = self.connection.poll_ask(task, Purpose::Control, None)
+            && let Poll::Ready(Some(asked)) = poll_ask(&mut self.opener, task, Purpose::Control, None)
         {
-            self.control.ask(send, answer);
+            self.control.ask(asked.send, asked.answer);
             self.shared.ready.push(SESSION);
         }
         let most = usize::try_from(self.shared.config.max_peer_streams).unwrap_or(usize::MAX);
         while self.control.is_open()
             && self.invitations < SPARE_INVITATIONS.min(most.saturating_sub(self.accepted))
         {
-            let Poll::Ready(Some((answer, send))) = self.connection.poll_ask(task, Purpose::Invitation, None)
-            else {
-                return;
-            };
-            let (cell, id) = (Cell::new(Arc::clone(&self.shared), false), send.stream_id().as_u32());
+            let asked = poll_ask(&mut self.opener, task, Purpose::Invitation, None);
+            let Poll::Ready(Some(Exchange { send, answer })) = asked else { return };
+            let (cell, id) = (Cell::new(Arc::clone(&self.shared), false), send.id());
             let lane = Lane::new(Arc::clone(&cell), send, Receive::Invitation(answer), false);
             let place = self.lanes.insert(lane);
             cell.settle(place, id);
             self.invitations = self.invitations.saturating_add(1);
-            cell.nudge();
+            cell.tell(News::ALL);
         }
     }
 
@@ -445,7 +493,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
 
     /// Frames of the peer's control stream.
     fn receive(&mut self, octets: &[u8]) -> Result<(), Violation> {
-        let others = self.shared.state().control.receive(now(), octets)?;
+        let mut state = self.shared.state();
+        let before = (state.control.last_pong(), state.control.their_drain());
+        let others = state.control.receive(now(), octets);
+        let after = (state.control.last_pong(), state.control.their_drain());
+        drop(state);
+        self.shared.watch.control_changed(before, after);
+        let others = others?;
         self.shared.pongs.notify_waiters();
         if self.shared.state().control.is_draining() {
             self.shared.openers.notify_waiters();
@@ -469,6 +523,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
     }
 
     fn greeted(&mut self, hello: &Hello) {
+        self.shared.watch.connected();
         self.granted = Some(usize::try_from(hello.max_streams).unwrap_or(usize::MAX));
         self.shared.state().max_datagram = usize::from(hello.max_datagram);
     }
@@ -564,6 +619,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
 
     /// Waits until something is due by the clock.
     fn poll_time(&mut self, task: &mut Context<'_>) -> Poll<SessionEnd> {
+        let is_running = self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed());
+        let is_blocked = self.shared.meter.is_blocked() || self.clock.blocked.is_some();
+        if is_running && !is_blocked && !std::mem::take(&mut self.is_time_due) {
+            return Poll::Pending;
+        }
         loop {
             if self.shared.end().is_some()
                 && let Some(end) = self.poll_end()
@@ -645,19 +705,20 @@ fn fail_all<'a>(cells: impl Iterator<Item = &'a Arc<Cell>>, shared: &Shared) {
     cells.for_each(|cell| cell.fail(&error));
 }
 
-fn end_of(error: &h2::Error) -> SessionEnd {
-    if let Some(error) = error.get_io() {
-        let kind = error.kind();
-        let is_cut = kind == std::io::ErrorKind::UnexpectedEof;
-        return if is_cut { SessionEnd::Cut } else { SessionEnd::Io { kind } };
-    }
-    match error.reason() {
+fn end_of(error: &LinkError) -> SessionEnd {
+    match error {
+        LinkError::Io { kind: std::io::ErrorKind::UnexpectedEof } => SessionEnd::Cut,
+        LinkError::Io { kind } => SessionEnd::Io { kind: *kind },
         // Only a peer that floods makes HTTP/2 itself say so.
-        Some(Reason::ENHANCE_YOUR_CALM) if error.is_library() => {
+        LinkError::GoneAway { code, by: Origin::Local } | LinkError::Reset { code, by: Origin::Local }
+            if Reason::from(*code) == Reason::ENHANCE_YOUR_CALM =>
+        {
             SessionEnd::Violation(Violation::Budget { what: Abuse::UselessFrames })
         }
-        Some(reason) => SessionEnd::Carrier { code: u64::from(u32::from(reason)) },
-        None => SessionEnd::Cut,
+        LinkError::GoneAway { code, .. } | LinkError::Reset { code, .. } => {
+            SessionEnd::Carrier { code: u64::from(*code) }
+        }
+        LinkError::NotOffered | LinkError::Misplaced | LinkError::TimedOut => SessionEnd::Cut,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Requests, responses and codes.
 
+use super::dialect::extended;
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use h2::Reason;
-use h2::ext::Protocol;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 
 /// What a request of the gateway is for.
@@ -28,9 +28,8 @@ impl Purpose {
     }
 
     /// What a request is for; `None` if it is none of ours.
-    pub(super) fn of<T>(request: &Request<T>) -> Option<Self> {
-        let protocol = request.extensions().get::<Protocol>()?;
-        if request.method() != Method::CONNECT || protocol.as_str() != PROTOCOL {
+    pub(super) fn of(protocol: Option<&str>, request: &Request<()>) -> Option<Self> {
+        if request.method() != Method::CONNECT || protocol != Some(PROTOCOL) {
             return None;
         }
         [Self::Control, Self::Stream, Self::Invitation]
@@ -41,18 +40,15 @@ impl Purpose {
 
 pub(super) fn request(purpose: Purpose, head: Option<&Bytes>) -> Request<()> {
     let mut request = Request::new(());
-    *request.method_mut() = Method::CONNECT;
-    *request.version_mut() = http::Version::HTTP_2;
     *request.uri_mut() = Uri::from_static(match purpose {
         Purpose::Control => "https://adit/control",
         Purpose::Stream => "https://adit/stream",
         Purpose::Invitation => "https://adit/invitation",
     });
-    request.extensions_mut().insert(Protocol::from_static(PROTOCOL));
     if let Some(head) = head {
         request.headers_mut().insert(HEAD, encoded(head));
     }
-    request
+    extended(PROTOCOL, request)
 }
 
 /// The answer to a request: 200, with the head of a stream that the agent opens on an invitation.
@@ -95,15 +91,14 @@ pub(super) fn reset_code(trailers: &HeaderMap) -> Option<CloseCode> {
 }
 
 /// A code in a RST_STREAM. Those that don't fit are CANCELLED there.
-pub(super) fn reason(code: CloseCode) -> Reason {
+pub(super) fn reset_number(code: CloseCode) -> u32 {
     let low = u16::try_from(code.as_u32()).unwrap_or_else(|_| widened(CloseCode::CANCELLED));
-    Reason::from(CODES | u32::from(low))
+    CODES | u32::from(low)
 }
 
 /// What a RST_STREAM means for a stream.
-pub(super) fn close_code(reason: Reason) -> CloseCode {
-    let number = u32::from(reason);
-    match reason {
+pub(super) fn close_code(number: u32) -> CloseCode {
+    match Reason::from(number) {
         _ if number & 0xffff_0000 == CODES => CloseCode::from_u32(number & 0xffff),
         Reason::REFUSED_STREAM => CloseCode::REFUSED,
         Reason::PROTOCOL_ERROR => CloseCode::PROTOCOL,
@@ -138,20 +133,22 @@ mod tests {
         for purpose in [Purpose::Control, Purpose::Stream, Purpose::Invitation] {
             let octets = Bytes::from((0..=255).collect::<Vec<u8>>());
             let request = request(purpose, Some(&octets));
-            assert_eq!(Purpose::of(&request), Some(purpose));
+            assert_eq!(Purpose::of(Some("adit"), &request), Some(purpose));
+            assert_eq!(Purpose::of(Some("other"), &request), None);
+            assert_eq!(Purpose::of(None, &request), None);
             assert_eq!(head(request.headers()), Ok(octets));
         }
-        assert_eq!(Purpose::of(&Request::new(())), None);
+        assert_eq!(Purpose::of(Some("adit"), &Request::new(())), None);
         assert_eq!(head(&HeaderMap::new()), Err(HeadError::Malformed));
     }
 
     #[test]
     fn codes_come_back_and_those_without_room_are_cancelled() {
         for code in [CloseCode::NONE, CloseCode::UPSTREAM_RESET, CloseCode::from_u32(0xffff)] {
-            assert_eq!(close_code(reason(code)), code);
+            assert_eq!(close_code(reset_number(code)), code);
         }
-        assert_eq!(close_code(reason(CloseCode::from_u32(0x1_0000))), CloseCode::CANCELLED);
-        assert_eq!(u32::from(reason(CloseCode::DRAINING)), 0xad17_0012);
+        assert_eq!(close_code(reset_number(CloseCode::from_u32(0x1_0000))), CloseCode::CANCELLED);
+        assert_eq!(reset_number(CloseCode::DRAINING), 0xad17_0012);
         let code = CloseCode::from_u32(u32::MAX);
         assert_eq!(reset_code(&reset_trailers(code)), Some(code));
         let mut odd = HeaderMap::new();

@@ -3,6 +3,7 @@
 use super::cell::{Cell, SendEnd};
 use super::shared::{Life, SESSION};
 use super::stream::{ReceiveStream, SendStream, halves};
+use crate::Origin;
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ impl IncomingStream {
     pub(crate) fn refuse(&mut self, code: CloseCode) {
         let Some(cell) = self.cell.take() else { return };
         cell.shared.counters.streams_refused.fetch_add(1, Ordering::Relaxed);
+        cell.shared.watch.stream_refused(Origin::Local, cell.id.load(Ordering::Acquire), code);
         let mut flow = cell.flow();
         flow.send_end = Some(SendEnd::Reset(code));
         flow.stop = Some(code);

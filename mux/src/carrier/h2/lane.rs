@@ -1,21 +1,19 @@
 //! A stream as the driver sees it: HTTP/2's handles on one side, the application's cell on the other.
 
-use super::cell::{Cell, Flow, ReceiveEnd, SendEnd};
-use super::heads::{close_code, reason, reset_code, reset_trailers};
-use crate::StreamError;
+use super::cell::{Cell, Flow, News, ReceiveEnd, SendEnd, Sending};
+use super::dialect::{Answer, LinkError, ReceiveHalf, SendHalf};
+use super::heads::{close_code, reset_code, reset_number, reset_trailers};
+use crate::{Origin, StreamError};
 use adit_wire_proto::CloseCode;
-use bytes::Bytes;
-use h2::client::ResponseFuture;
-use h2::{RecvStream, SendStream};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 pub(super) struct Lane {
     pub(super) cell: Arc<Cell>,
-    waker: Waker,
-    send: SendStream<Bytes>,
+    /// For the receiving half, and for the sending half.
+    wakers: [Waker; 2],
+    send: SendHalf,
     is_sent: bool,
     pub(super) receive: Receive,
     is_stop_sent: bool,
@@ -26,10 +24,10 @@ pub(super) struct Lane {
 /// What is awaited of the peer.
 pub(super) enum Receive {
     /// The answer to a stream of ours.
-    Answer(ResponseFuture),
+    Answer(Answer),
     /// The answer to an invitation, with which it becomes a stream of the peer.
-    Invitation(ResponseFuture),
-    Body(RecvStream),
+    Invitation(Answer),
+    Body(ReceiveHalf),
     Over,
 }
 
@@ -37,19 +35,23 @@ pub(super) enum Receive {
 pub(super) enum Turn {
     Nothing,
     /// The peer takes the invitation up.
-    TakenUp(http::Response<RecvStream>),
+    TakenUp(TakenUp),
     /// The peer has to be told to stop.
     Stop(CloseCode),
 }
 
+/// The head and the body with which an invitation is answered.
+pub(super) type TakenUp = (http::Response<()>, ReceiveHalf);
+
 impl Lane {
-    pub(super) fn new(cell: Arc<Cell>, send: SendStream<Bytes>, receive: Receive, is_local: bool) -> Self {
-        let waker = Waker::from(Arc::clone(&cell));
-        Self { cell, waker, send, is_sent: false, receive, is_stop_sent: false, is_local }
+    pub(super) fn new(cell: Arc<Cell>, send: SendHalf, receive: Receive, is_local: bool) -> Self {
+        let sending = Arc::new(Sending(Arc::clone(&cell)));
+        let wakers = [Waker::from(Arc::clone(&cell)), Waker::from(sending)];
+        Self { cell, wakers, send, is_sent: false, receive, is_stop_sent: false, is_local }
     }
 
     pub(super) fn id(&self) -> u32 {
-        self.send.stream_id().as_u32()
+        self.send.id()
     }
 
     pub(super) const fn is_invitation(&self) -> bool {
@@ -63,18 +65,18 @@ impl Lane {
 
     /// Moves what can be moved.
     pub(super) fn turn(&mut self) -> Turn {
-        self.cell.take_turn();
+        let news = self.cell.take_news();
         let cell = Arc::clone(&self.cell);
-        let waker = self.waker.clone();
-        let mut task = Context::from_waker(&waker);
         let mut flow = cell.flow();
-        if let Some(taken_up) = self.receive(&mut flow, &mut task) {
+        if (news.has(News::RECEIVING) || flow.owes_credit())
+            && let Some(taken_up) = self.receive(&mut flow)
+        {
             return Turn::TakenUp(taken_up);
         }
         if self.is_invitation() {
             return Turn::Nothing;
         }
-        self.send(&mut flow, &mut task);
+        self.send(&mut flow, news.has(News::SENDING));
         let stop = self.stop(&flow);
         let has_room = flow.unsent.len() < cell.shared.config.send_buffer || flow.send_failure.is_some();
         let writer = flow.writer.take_if(|_| has_room);
@@ -93,27 +95,30 @@ impl Lane {
         }
         flow.unsent.clear();
         flow.send_failure = Some(StreamError::Stopped { code });
+        self.cell.shared.watch.stopped(Origin::Peer, self.id(), code);
         let writer = flow.writer.take();
         drop(flow);
         self.is_sent = true;
         // Fails only if the stream is over, which the peer knows then.
-        let _ = self.send.send_trailers(reset_trailers(code));
+        let _ = self.send.finish_with(reset_trailers(code));
         writer.into_iter().for_each(Waker::wake);
     }
 
     /// Gives both halves up.
     pub(super) fn refuse(&mut self, code: CloseCode) {
-        self.send.send_reset(reason(code));
+        self.send.reset(reset_number(code));
         self.is_sent = true;
         self.receive = Receive::Over;
     }
 
-    fn receive(&mut self, flow: &mut Flow, task: &mut Context<'_>) -> Option<http::Response<RecvStream>> {
+    fn receive(&mut self, flow: &mut Flow) -> Option<TakenUp> {
+        let waker = self.wakers[0].clone();
+        let task = &mut Context::from_waker(&waker);
         loop {
             match &mut self.receive {
                 Receive::Answer(answer) => match Pin::new(answer).poll(task) {
-                    Poll::Ready(Ok(answer)) if answer.status() == http::StatusCode::OK => {
-                        self.receive = Receive::Body(answer.into_body());
+                    Poll::Ready(Ok((head, body))) if head.status() == http::StatusCode::OK => {
+                        self.receive = Receive::Body(body);
                     }
                     Poll::Ready(Ok(_)) => self.lose(flow, CloseCode::REFUSED),
                     Poll::Ready(Err(error)) => self.fail(flow, &error),
@@ -125,10 +130,9 @@ impl Lane {
                     Poll::Pending => return None,
                 },
                 Receive::Body(body) => {
-                    let consumed = std::mem::take(&mut flow.consumed);
-                    if consumed > 0 {
+                    if flow.owes_credit() {
                         // Fails only for more than came.
-                        let _ = body.flow_control().release_capacity(consumed);
+                        let _ = body.release(std::mem::take(&mut flow.consumed));
                     }
                     match body.poll_data(task) {
                         Poll::Ready(Some(Ok(octets))) if flow.stop.is_some() => {
@@ -139,6 +143,9 @@ impl Lane {
                         Poll::Ready(None) => match body.poll_trailers(task) {
                             Poll::Ready(Ok(trailers)) => {
                                 let code = trailers.as_ref().and_then(reset_code);
+                                if let Some(code) = code {
+                                    self.cell.shared.reset_received(self.send.id(), code);
+                                }
                                 let end = code.map_or(ReceiveEnd::Finished, |code| {
                                     ReceiveEnd::Failed(StreamError::Reset { code })
                                 });
@@ -156,45 +163,43 @@ impl Lane {
         }
     }
 
-    fn send(&mut self, flow: &mut Flow, task: &mut Context<'_>) {
+    /// Sends what can be sent; learns, if `looks`, whether the peer has given the stream up.
+    fn send(&mut self, flow: &mut Flow, looks: bool) {
         if self.is_sent {
             return;
         }
+        let waker = self.wakers[1].clone();
+        let task = &mut Context::from_waker(&waker);
         if let Some(SendEnd::Reset(code)) = flow.send_end {
             self.is_sent = true;
+            self.cell.shared.watch.reset(Origin::Local, self.id(), code);
             if matches!(self.receive, Receive::Over) || flow.stop == Some(code) {
                 self.receive = Receive::Over;
-                self.send.send_reset(reason(code));
+                self.send.reset(reset_number(code));
             } else {
-                let _ = self.send.send_trailers(reset_trailers(code));
+                let _ = self.send.finish_with(reset_trailers(code));
             }
             return;
         }
         let finishes = flow.send_end == Some(SendEnd::Finished);
         while !flow.unsent.is_empty() {
-            self.send.reserve_capacity(flow.unsent.len());
-            let mut room = self.send.capacity();
-            if room == 0 {
-                match self.send.poll_capacity(task) {
-                    Poll::Ready(Some(Ok(capacity))) => room = capacity,
-                    Poll::Ready(Some(Err(_)) | None) | Poll::Pending => break,
-                }
-            }
+            let Poll::Ready(Ok(room)) = self.send.poll_room(task, flow.unsent.len()) else { break };
             let Some(piece) = flow.unsent.pop(room) else { break };
             let is_last = finishes && flow.unsent.is_empty();
-            if self.send.send_data(piece, is_last).is_err() {
+            if self.send.push(piece, is_last).is_err() {
                 break;
             }
             self.is_sent |= is_last;
         }
         if finishes && flow.unsent.is_empty() && !self.is_sent {
             self.is_sent = true;
-            let _ = self.send.send_data(Bytes::new(), true);
+            let _ = self.send.finish();
         }
-        if !self.is_sent
-            && let Poll::Ready(Ok(reason)) = self.send.poll_reset(task)
+        if looks
+            && !self.is_sent
+            && let Poll::Ready(Ok(number)) = self.send.poll_given_up(task)
         {
-            self.lose(flow, close_code(reason));
+            self.lose(flow, close_code(number));
         }
     }
 
@@ -205,10 +210,17 @@ impl Lane {
         Some(code)
     }
 
-    fn fail(&mut self, flow: &mut Flow, error: &h2::Error) {
-        // Errors of the connection are told to everybody by whoever polls it.
-        let code = error.reason().filter(|_| error.is_reset()).map(close_code);
-        self.lose(flow, code.unwrap_or(CloseCode::CANCELLED));
+    fn fail(&mut self, flow: &mut Flow, error: &LinkError) {
+        let code = match error {
+            LinkError::Reset { code, .. } => close_code(*code),
+            // Errors of the connection are told to everybody by whoever polls it.
+            LinkError::GoneAway { .. }
+            | LinkError::Io { .. }
+            | LinkError::NotOffered
+            | LinkError::Misplaced
+            | LinkError::TimedOut => CloseCode::CANCELLED,
+        };
+        self.lose(flow, code);
     }
 
     /// The peer gave both halves up.
@@ -218,6 +230,6 @@ impl Lane {
         flow.send_failure.get_or_insert(StreamError::Stopped { code });
         self.is_sent = true;
         self.receive = Receive::Over;
-        self.cell.shared.counters.resets_received.fetch_add(1, Ordering::Relaxed);
+        self.cell.shared.reset_received(self.id(), code);
     }
 }

@@ -22,6 +22,7 @@ mod cell;
 mod chunks;
 mod connection;
 mod control;
+pub mod dialect;
 mod driver;
 mod heads;
 mod incoming;

@@ -4,7 +4,8 @@ use super::cell::Cell;
 use super::incoming::IncomingStream;
 use super::tap::Meter;
 use crate::carrier::control::{Control, Tally};
-use crate::{Config, DatagramError, OpenError, SessionEnd, SessionStats};
+use crate::observe::Watch;
+use crate::{Config, DatagramError, OpenError, Origin, Role, SessionEnd, SessionStats, Violation};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -16,10 +17,11 @@ use tokio::sync::Notify;
 
 pub(super) struct Shared {
     pub(super) config: Config,
+    pub(super) watch: Watch,
     pub(super) ready: Ready,
     state: Mutex<State>,
     pub(super) counters: Counters,
-    pub(super) meter: Arc<Meter>,
+    pub(super) meter: Meter,
     /// Streams may have become available, or never will be.
     pub(super) openers: Notify,
     pub(super) pongs: Notify,
@@ -72,15 +74,24 @@ pub(crate) struct Life {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What the driver has to look at; each place at most once.
+/// What the driver has to look at.
 #[derive(Default)]
 pub(super) struct Ready {
     queue: Mutex<Queue>,
 }
 
+/// Where there is something to look at.
+#[derive(Default)]
+pub(super) struct Places {
+    /// Streams, each at most once.
+    pub(super) places: Vec<usize>,
+    pub(super) connection: bool,
+    pub(super) session: bool,
+}
+
 #[derive(Default)]
 struct Queue {
-    places: Vec<usize>,
+    news: Places,
     /// The driver's waker, while it waits.
     driver: Option<Waker>,
 }
@@ -92,7 +103,7 @@ pub(super) struct Signal {
 }
 
 impl Shared {
-    pub(super) fn new(config: Config, now: Instant) -> Arc<Self> {
+    pub(super) fn new(role: Role, config: Config, now: Instant) -> Arc<Self> {
         let state = State {
             control: Control::new(&config, now),
             tally: Tally { opened: 0, accepted: 0, open: 0 },
@@ -108,11 +119,12 @@ impl Shared {
             max_datagram: 0,
         };
         Arc::new(Self {
+            watch: Watch::new(config.observer.clone(), config.id, role),
             config,
             ready: Ready::default(),
             state: Mutex::new(state),
             counters: Counters::default(),
-            meter: Arc::default(),
+            meter: Meter::default(),
             openers: Notify::new(),
             pongs: Notify::new(),
             ended: Notify::new(),
@@ -159,13 +171,16 @@ impl Shared {
             self.openers.notify_one();
         }
         self.counters.streams_opened.fetch_add(1, Ordering::Relaxed);
+        self.watch.stream_opened(Origin::Local);
         self.ready.push(SESSION);
         Ok(Some(cell))
     }
 
     pub(super) fn drain(&self, code: CloseCode, reason: Bytes, now: Instant) {
         let until = now.checked_add(self.config.drain_timeout).unwrap_or(now);
-        self.state().control.begin_drain(code, short(reason), until);
+        if self.state().control.begin_drain(code, short(reason), until) {
+            self.watch.draining(Origin::Local, code);
+        }
         self.openers.notify_waiters();
         self.openers.notify_one();
         self.ready.push(SESSION);
@@ -175,7 +190,6 @@ impl Shared {
         let reason = short(reason);
         self.state().close.get_or_insert_with(|| (code, reason.clone()));
         self.finish(SessionEnd::Local { code, reason });
-        self.ready.push(SESSION);
     }
 
     /// The session is over, for everybody who waits; says whether it was not before.
@@ -184,16 +198,27 @@ impl Shared {
         if state.end.is_some() {
             return;
         }
-        state.end = Some(end);
-        state.incoming.clear();
-        let acceptor = state.acceptor.take();
+        state.end = Some(end.clone());
+        let (refused, acceptor) = (std::mem::take(&mut state.incoming), state.acceptor.take());
         drop(state);
+        drop(refused);
+        if let SessionEnd::Violation(Violation::Budget { what }) = &end {
+            self.watch.budget_spent(*what);
+        }
+        self.watch.ended(&end);
         acceptor.into_iter().for_each(Waker::wake);
         self.openers.notify_waiters();
         self.openers.notify_one();
         self.pongs.notify_waiters();
         self.ended.notify_waiters();
         self.datagrams.notify_waiters();
+        self.ready.push(SESSION);
+    }
+
+    /// The peer gave its half of a stream up.
+    pub(super) fn reset_received(&self, id: u32, code: CloseCode) {
+        self.counters.resets_received.fetch_add(1, Ordering::Relaxed);
+        self.watch.reset(Origin::Peer, id, code);
     }
 
     pub(super) fn send_datagram(&self, now: Instant, flow: u32, payload: Bytes) -> Result<(), DatagramError> {
@@ -270,21 +295,34 @@ impl Datagrams {
 impl Ready {
     pub(super) fn push(&self, place: usize) {
         let mut queue = self.queue();
-        queue.places.push(place);
+        match place {
+            CONNECTION => queue.news.connection = true,
+            SESSION => queue.news.session = true,
+            _ => queue.news.places.push(place),
+        }
         let driver = queue.driver.take();
         drop(queue);
         driver.into_iter().for_each(Waker::wake);
     }
 
-    /// Everything that is ready, into `places`; if nothing is, `driver` will be woken when something becomes so.
-    pub(super) fn take(&self, places: &mut Vec<usize>, driver: &Waker) {
+    /// Everything that is ready, into `news`, which is empty; if nothing is, `driver` will be woken when something
+    /// becomes so.
+    pub(super) fn take(&self, news: &mut Places, driver: &Waker) {
         let mut queue = self.queue();
-        std::mem::swap(&mut queue.places, places);
-        queue.driver = places.is_empty().then(|| driver.clone());
+        std::mem::swap(&mut queue.news, news);
+        if news.is_empty() && !queue.driver.as_ref().is_some_and(|known| known.will_wake(driver)) {
+            queue.driver = Some(driver.clone());
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Places {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.places.is_empty() && !self.connection && !self.session
     }
 }
 

@@ -174,8 +174,7 @@ impl ReceiveStream {
         }
         let taken = take(&mut flow.unread);
         flow.consumed = flow.consumed.saturating_add(taken);
-        // Credit goes back in pieces worth a frame: HTTP/2 itself waits for half a window.
-        let is_due = flow.consumed >= CREDIT_LEAST && flow.receive_end.is_none();
+        let is_due = flow.owes_credit() && flow.receive_end.is_none();
         drop(flow);
         Counters::add(&self.cell.shared.counters.payload_received, taken);
         if is_due {
@@ -193,8 +192,9 @@ impl Drop for SendStream {
 
 impl Drop for ReceiveStream {
     fn drop(&mut self) {
-        self.stop(CloseCode::CANCELLED);
+        let is_over = matches!(self.cell.flow().receive_end, Some(ReceiveEnd::Finished));
+        if !is_over {
+            self.stop(CloseCode::CANCELLED);
+        }
     }
 }
-
-const CREDIT_LEAST: usize = 16 * 1024;

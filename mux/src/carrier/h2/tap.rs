@@ -1,5 +1,6 @@
 //! Counts what crosses the connection.
 
+use super::shared::Shared;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,21 +31,24 @@ impl Meter {
     }
 }
 
-/// A connection and its meter.
+/// A connection whose octets are counted.
 pub(super) struct Tap<T> {
     io: T,
-    meter: Arc<Meter>,
+    shared: Arc<Shared>,
 }
 
 impl<T> Tap<T> {
-    pub(super) const fn new(io: T, meter: Arc<Meter>) -> Self {
-        Self { io, meter }
+    pub(super) const fn new(io: T, shared: Arc<Shared>) -> Self {
+        Self { io, shared }
     }
 
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.meter.is_blocked.store(written.is_pending(), Ordering::Relaxed);
+        let meter = &self.shared.meter;
+        meter.is_blocked.store(written.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(octets)) = &written {
-            self.meter.sent.fetch_add(u64::try_from(*octets).unwrap_or(u64::MAX), Ordering::Relaxed);
+            let octets = u64::try_from(*octets).unwrap_or(u64::MAX);
+            meter.sent.fetch_add(octets, Ordering::Relaxed);
+            self.shared.watch.sent(octets);
         }
         written
     }
@@ -59,7 +63,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Tap<T> {
         let before = out.filled().len();
         let read = Pin::new(&mut self.io).poll_read(task, out);
         let octets = out.filled().len().saturating_sub(before);
-        self.meter.received.fetch_add(u64::try_from(octets).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if octets > 0 {
+            let octets = u64::try_from(octets).unwrap_or(u64::MAX);
+            self.shared.meter.received.fetch_add(octets, Ordering::Relaxed);
+            self.shared.watch.received(octets);
+        }
         read
     }
 }
@@ -90,7 +98,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Tap<T> {
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(task);
         if flushed.is_pending() {
-            self.meter.is_blocked.store(true, Ordering::Relaxed);
+            self.shared.meter.is_blocked.store(true, Ordering::Relaxed);
         }
         flushed
     }

@@ -22,6 +22,7 @@ pub(super) async fn drive(
     let guard = Dropped { link: Arc::clone(&link), is_over: false };
     let mut control = Streams { receive: None, send: None, unsent: BytesMut::new() };
     let mut flushing = FuturesUnordered::new();
+    let mut traffic = Traffic::new(&link);
     let error = loop {
         let refuses = link.state().refuses_incoming;
         let deadline = control.next(&link);
@@ -29,6 +30,7 @@ pub(super) async fn drive(
             error = link.connection.closed() => break error,
             () = link.changed.notified() => {}
             () = until(deadline) => {}
+            () = traffic.due() => traffic.tell(&link),
             Some(half) = rests.recv() => flushing.push(Flush(half)),
             Some(()) = flushing.next() => {}
             Ok((mut send, mut receive)) = link.connection.accept_bi(), if refuses => {
@@ -47,13 +49,55 @@ pub(super) async fn drive(
         }
     };
     guard.finish();
+    traffic.tell(&link);
     rests.close();
     while let Ok(half) = rests.try_recv() {
         drop(Flush(half));
     }
     link.draining.notify_waiters();
-    link.end_of(error)
+    let end = link.end_of(error);
+    link.watch.ended(&end);
+    end
 }
+
+/// What crossed the connection, which QUIC counts and the observer is told each second.
+struct Traffic {
+    /// None without an observer.
+    second: Option<tokio::time::Interval>,
+    received: u64,
+    sent: u64,
+}
+
+impl Traffic {
+    fn new(link: &Link) -> Self {
+        let second = link.config.observer.0.as_ref().map(|_| tokio::time::interval(TELLING));
+        Self { second, received: 0, sent: 0 }
+    }
+
+    async fn due(&mut self) {
+        match &mut self.second {
+            Some(second) => drop(second.tick().await),
+            None => pending().await,
+        }
+    }
+
+    fn tell(&mut self, link: &Link) {
+        if self.second.is_none() {
+            return;
+        }
+        let stats = link.connection.stats();
+        let (received, sent) = (stats.udp_rx.bytes, stats.udp_tx.bytes);
+        if received > self.received {
+            link.watch.received(received.saturating_sub(self.received));
+        }
+        if sent > self.sent {
+            link.watch.sent(sent.saturating_sub(self.sent));
+        }
+        (self.received, self.sent) = (received, sent);
+    }
+}
+
+const TELLING: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The two streams for frames beside the others, each opened by the side that writes it, when it has something to say.
 struct Streams {
@@ -92,7 +136,12 @@ impl Streams {
             link.violate(Violation::UnexpectedFrame);
             return;
         };
-        let others = link.state().control.receive(now(), &chunk.bytes);
+        let mut state = link.state();
+        let before = (state.control.last_pong(), state.control.their_drain());
+        let others = state.control.receive(now(), &chunk.bytes);
+        let after = (state.control.last_pong(), state.control.their_drain());
+        drop(state);
+        link.watch.control_changed(before, after);
         match others {
             Ok(others) if others.is_empty() => {
                 link.draining.notify_waiters();

@@ -3,14 +3,15 @@
 use super::link::{Counted, Life, Link};
 use super::numbers::{number, var_int};
 use super::stream::{ReceiveStream, SendStream, halves};
-use crate::Violation;
+use crate::{Origin, Violation};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{FrameError, FrameKind, MAX_HEAD_BYTES};
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::{FuturesUnordered, unfold};
 use futures_util::{Stream, StreamExt};
-use quinn::{ReadExactError, RecvStream};
-use std::pin::Pin;
+use quinn::{ReadError, RecvStream};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
@@ -39,30 +40,27 @@ impl Incoming {
     }
 
     pub(crate) fn poll_accept(&mut self, task: &mut Context<'_>) -> Poll<Option<IncomingStream>> {
-        let link = Arc::clone(&self.life.link);
         loop {
-            while let Poll::Ready(Some(head)) = self.heads.poll_next_unpin(task) {
-                if let Some(stream) = head {
-                    link.counters.streams_accepted.fetch_add(1, Ordering::Relaxed);
-                    return Poll::Ready(Some(stream));
+            while let Poll::Ready(Some(stream)) = self.heads.poll_next_unpin(task) {
+                if let Some(stream) = stream {
+                    return Poll::Ready(Some(stream.count()));
                 }
             }
             let Some((send, receive)) = ready!(self.opened.poll_next_unpin(task)) else {
                 return Poll::Ready(None);
             };
-            let head = self.take_up(&link, send, receive);
-            self.heads.push(head);
+            let counted = self.life.count(&mut self.life.link.taken_up(number(send.id())), Origin::Peer);
+            let mut arriving = Arriving { counted, send, receive, came: BytesMut::new() };
+            // Mostly the head came with the stream: then nothing waits, and no timer is set.
+            match arriving.poll(task) {
+                Poll::Ready(head) => {
+                    if let Some(stream) = arriving.decide(head) {
+                        return Poll::Ready(Some(stream.count()));
+                    }
+                }
+                Poll::Pending => self.heads.push(Box::pin(arriving.in_time())),
+            }
         }
-    }
-
-    fn take_up(
-        &self,
-        link: &Arc<Link>,
-        send: quinn::SendStream,
-        receive: RecvStream,
-    ) -> Pin<Box<dyn Future<Output = Option<IncomingStream>> + Send>> {
-        let counted = self.life.count(&mut link.taken_up(number(send.id())));
-        Box::pin(read_head(counted, send, receive))
     }
 }
 
@@ -78,57 +76,87 @@ impl Link {
     }
 }
 
-/// The head of a stream; `None` if there won't be one.
-async fn read_head(
+/// A stream whose head isn't whole yet.
+struct Arriving {
     counted: Arc<Counted>,
-    mut send: quinn::SendStream,
-    mut receive: RecvStream,
-) -> Option<IncomingStream> {
-    let link = Arc::clone(&counted.life.link);
-    let read = tokio::time::timeout(link.config.partial_frame_timeout, head(&mut receive)).await;
-    let refusal = match read {
-        Ok(Ok(head)) => {
-            let halves = halves(send, receive, Arc::clone(&counted));
-            return Some(IncomingStream { halves: Some(halves), head, counted });
+    send: quinn::SendStream,
+    receive: RecvStream,
+    /// What came of the head, and of what follows it; at most a head and a packet.
+    came: BytesMut,
+}
+
+impl Arriving {
+    /// The head; what came behind it stays.
+    fn poll(&mut self, task: &mut Context<'_>) -> Poll<Result<Bytes, HeadError>> {
+        loop {
+            if let Some(head) = head(&mut self.came)? {
+                return Poll::Ready(Ok(head));
+            }
+            let chunk = ready!(pin!(self.receive.read_chunk(usize::MAX, true)).poll(task))?;
+            let chunk = chunk.ok_or(HeadError::Short)?;
+            match self.came.is_empty() {
+                // Without copying, if nobody else has a part of it.
+                true => self.came = BytesMut::from(chunk.bytes),
+                false => self.came.extend_from_slice(&chunk.bytes),
+            }
         }
-        Ok(Err(HeadError::TooLarge { length })) => {
-            let (kind, limit) = (FrameKind::OPEN, MAX_HEAD_BYTES);
-            link.violate(Violation::Frame(FrameError::TooLarge { kind, length, limit }));
-            return None;
-        }
-        Ok(Err(HeadError::Short)) => CloseCode::MALFORMED,
-        Ok(Err(HeadError::Gone)) => CloseCode::CANCELLED,
-        Err(_) => CloseCode::TIMEOUT,
-    };
-    // Both fail only if they ended already.
-    let _ = (send.reset(var_int(refusal)), receive.stop(var_int(refusal)));
-    None
+    }
+
+    /// The stream, if its head comes in time.
+    async fn in_time(mut self) -> Option<IncomingStream> {
+        let limit = self.counted.life.link.config.partial_frame_timeout;
+        let head = tokio::time::timeout(limit, poll_fn(|task| self.poll(task))).await;
+        self.decide(head.unwrap_or(Err(HeadError::Late)))
+    }
+
+    fn decide(mut self, head: Result<Bytes, HeadError>) -> Option<IncomingStream> {
+        let refusal = match head {
+            Ok(head) => {
+                let counted = Arc::clone(&self.counted);
+                let halves = halves(self.send, self.receive, self.came.freeze(), self.counted);
+                return Some(IncomingStream { halves: Some(halves), head, counted });
+            }
+            Err(HeadError::TooLarge { length }) => {
+                let (kind, limit) = (FrameKind::OPEN, MAX_HEAD_BYTES);
+                let error = FrameError::TooLarge { kind, length, limit };
+                self.counted.life.link.violate(Violation::Frame(error));
+                return None;
+            }
+            Err(HeadError::Short) => CloseCode::MALFORMED,
+            Err(HeadError::Gone) => CloseCode::CANCELLED,
+            Err(HeadError::Late) => CloseCode::TIMEOUT,
+        };
+        // Both fail only if they ended already.
+        let _ = (self.send.reset(var_int(refusal)), self.receive.stop(var_int(refusal)));
+        None
+    }
 }
 
 enum HeadError {
     TooLarge { length: u16 },
     Short,
     Gone,
+    Late,
 }
 
-async fn head(receive: &mut RecvStream) -> Result<Bytes, HeadError> {
-    let mut length = [0; 2];
-    receive.read_exact(&mut length).await?;
-    let length = u16::from_be_bytes(length);
+/// Takes a head from the front of what came, if it is whole.
+fn head(came: &mut BytesMut) -> Result<Option<Bytes>, HeadError> {
+    let Some(length) = came.first_chunk().map(|length| u16::from_be_bytes(*length)) else {
+        return Ok(None);
+    };
     if length > MAX_HEAD_BYTES {
         return Err(HeadError::TooLarge { length });
     }
-    let mut head = vec![0; usize::from(length)];
-    receive.read_exact(&mut head).await?;
-    Ok(head.into())
+    if came.len() < usize::from(length).saturating_add(2) {
+        return Ok(None);
+    }
+    came.advance(2);
+    Ok(Some(came.split_to(length.into()).freeze()))
 }
 
-impl From<ReadExactError> for HeadError {
-    fn from(error: ReadExactError) -> Self {
-        match error {
-            ReadExactError::FinishedEarly(_) => Self::Short,
-            ReadExactError::ReadError(_) => Self::Gone,
-        }
+impl From<ReadError> for HeadError {
+    fn from(_: ReadError) -> Self {
+        Self::Gone
     }
 }
 
@@ -140,6 +168,13 @@ impl Drop for Incoming {
 }
 
 impl IncomingStream {
+    fn count(self) -> Self {
+        let link = &self.counted.life.link;
+        link.counters.streams_accepted.fetch_add(1, Ordering::Relaxed);
+        link.watch.stream_opened(Origin::Peer);
+        self
+    }
+
     pub(crate) const fn head(&self) -> &Bytes {
         &self.head
     }
@@ -152,7 +187,9 @@ impl IncomingStream {
 
     pub(crate) fn refuse(&mut self, code: CloseCode) {
         if let Some((mut send, mut receive)) = self.halves.take() {
-            self.counted.life.link.counters.streams_refused.fetch_add(1, Ordering::Relaxed);
+            let link = &self.counted.life.link;
+            link.counters.streams_refused.fetch_add(1, Ordering::Relaxed);
+            link.watch.stream_refused(Origin::Local, send.id(), code);
             send.reset(code);
             receive.stop(code);
         }

@@ -3,10 +3,11 @@
 use super::numbers::{close_code, var_int};
 use super::stream::Half;
 use crate::carrier::control::{Control, Tally};
-use crate::{Config, SessionEnd, SessionStats, Timeout, Violation};
+use crate::observe::Watch;
+use crate::{Config, Origin, Role, SessionEnd, SessionStats, Timeout, Violation};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
-use quinn::{Connection, ConnectionError};
+use quinn::{Connection, ConnectionError, Side};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, mpsc};
 pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) config: Config,
+    pub(super) watch: Watch,
     state: Mutex<State>,
     pub(super) counters: Counters,
     /// The driver has something to do.
@@ -54,6 +56,8 @@ pub(crate) struct Life {
 /// One stream, as a drain counts it.
 pub(super) struct Counted {
     pub(super) life: Arc<Life>,
+    /// Who opened it.
+    by: Origin,
 }
 
 impl Link {
@@ -63,10 +67,17 @@ impl Link {
         rests: mpsc::UnboundedSender<Arc<Mutex<Half>>>,
     ) -> Self {
         let control = Control::new(&config, now());
+        let role = match connection.side() {
+            Side::Client => Role::Dialler,
+            Side::Server => Role::Listener,
+        };
+        let watch = Watch::new(config.observer.clone(), config.id, role);
+        watch.connected();
         let tally = Tally { opened: 0, accepted: 0, open: 0 };
         Self {
             connection,
             config,
+            watch,
             state: Mutex::new(State { control, tally, end: None, refuses_incoming: false }),
             counters: Counters::default(),
             changed: Notify::new(),
@@ -83,7 +94,9 @@ impl Link {
     pub(super) fn drain(&self, code: CloseCode, reason: Bytes) {
         let until = now().checked_add(self.config.drain_timeout).unwrap_or_else(now);
         let reason = short(reason);
-        self.state().control.begin_drain(code, reason, until);
+        if self.state().control.begin_drain(code, reason, until) {
+            self.watch.draining(Origin::Local, code);
+        }
         self.draining.notify_waiters();
         self.changed.notify_one();
     }
@@ -94,6 +107,9 @@ impl Link {
     }
 
     pub(super) fn violate(&self, violation: Violation) {
+        if let Violation::Budget { what } = violation {
+            self.watch.budget_spent(what);
+        }
         self.end_with(SessionEnd::Violation(violation), b"");
     }
 
@@ -174,9 +190,9 @@ impl Life {
     }
 
     /// Counts a stream that exists now.
-    pub(super) fn count(self: &Arc<Self>, state: &mut State) -> Arc<Counted> {
+    pub(super) fn count(self: &Arc<Self>, state: &mut State, by: Origin) -> Arc<Counted> {
         state.tally.open = state.tally.open.saturating_add(1);
-        Arc::new(Counted { life: Arc::clone(self) })
+        Arc::new(Counted { life: Arc::clone(self), by })
     }
 }
 
@@ -192,6 +208,7 @@ impl Drop for Counted {
         state.tally.open = state.tally.open.saturating_sub(1);
         let is_awaited = state.control.is_draining();
         drop(state);
+        self.life.link.watch.stream_closed(self.by);
         if is_awaited {
             self.life.link.changed.notify_one();
         }

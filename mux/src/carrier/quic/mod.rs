@@ -13,8 +13,9 @@
 //!
 //! The endpoint and its certificates are the caller's: `quinn` with one of its crypto providers (features `ring` and
 //! `aws-lc-rs` here pass theirs on). Keep the endpoint until [`quinn::Endpoint::wait_idle`], or the peer might not see
-//! why a session closed. `SPEC.md` section 15.2.
+//! why a session closed. [`UdpBuffers`] says whether its socket keeps enough. `SPEC.md` section 15.2.
 
+mod buffers;
 mod driver;
 mod incoming;
 mod link;
@@ -23,6 +24,7 @@ mod session;
 mod stream;
 mod transport;
 
+pub use buffers::UdpBuffers;
 pub use transport::{ALPN, channel_binding, start, transport};
 
 pub(crate) use incoming::{Incoming, IncomingStream};

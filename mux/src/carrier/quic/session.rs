@@ -3,7 +3,7 @@
 use super::link::{Life, Link};
 use super::numbers::{flow, flow_number, number};
 use super::stream::{ReceiveStream, SendStream, halves};
-use crate::{Capabilities, Carrier, DatagramError, OpenError, SessionEnd, SessionStats, StreamError};
+use crate::{Capabilities, Carrier, DatagramError, OpenError, Origin, SessionEnd, SessionStats, StreamError};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::MAX_HEAD_BYTES;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -42,14 +42,15 @@ impl Session {
             return Err(OpenError::Draining);
         }
         state.tally.opened = state.tally.opened.max(number(stream.id()));
-        let counted = self.life.count(&mut state);
+        let counted = self.life.count(&mut state, Origin::Local);
         let has_used_up = state.tally.opened >= link.config.max_lifetime_opens;
         drop(state);
         link.counters.streams_opened.fetch_add(1, Ordering::Relaxed);
+        link.watch.stream_opened(Origin::Local);
         if has_used_up {
             link.drain(CloseCode::DRAINING, Bytes::new());
         }
-        let (send, receive) = halves(stream, receive, counted);
+        let (send, receive) = halves(stream, receive, Bytes::new(), counted);
         match send.send_head(head) {
             // A peer that has stopped the stream already is told to whoever writes.
             Ok(()) | Err(StreamError::Stopped { .. }) => Ok((send, receive)),

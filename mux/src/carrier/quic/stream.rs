@@ -2,7 +2,7 @@
 
 use super::link::{Counted, Counters, Link};
 use super::numbers::{close_code, number, var_int};
-use crate::StreamError;
+use crate::{Origin, Priority, StreamError};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream, WriteError};
@@ -34,6 +34,8 @@ pub(super) struct Half {
 
 pub(crate) struct ReceiveStream {
     stream: RecvStream,
+    /// What came with the head; at most a packet.
+    unread: Bytes,
     counted: Arc<Counted>,
     is_over: bool,
     is_stopped: bool,
@@ -43,6 +45,7 @@ pub(crate) struct ReceiveStream {
 pub(super) fn halves(
     stream: quinn::SendStream,
     receive: RecvStream,
+    unread: Bytes,
     counted: Arc<Counted>,
 ) -> (SendStream, ReceiveStream) {
     let number = number(stream.id());
@@ -56,7 +59,7 @@ pub(super) fn halves(
         _counted: Arc::clone(&counted),
     };
     let send = SendStream { half: Arc::new(Mutex::new(half)), counted: Arc::clone(&counted), number };
-    (send, ReceiveStream { stream: receive, counted, is_over: false, is_stopped: false })
+    (send, ReceiveStream { stream: receive, unread, counted, is_over: false, is_stopped: false })
 }
 
 impl SendStream {
@@ -130,10 +133,23 @@ impl SendStream {
         half.finishes = false;
         half.rest = Bytes::new();
         // Fails only if all of it arrived already.
-        let _ = half.stream.reset(var_int(code));
+        if half.stream.reset(var_int(code)).is_ok() {
+            self.link().watch.reset(Origin::Local, self.number, code);
+        }
         let waiting = half.flusher.take();
         drop(half);
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Octets of a stream with a higher number go first in each packet.
+    pub(crate) fn set_priority(&mut self, priority: Priority) {
+        // Fails only if it has ended already.
+        let _ = self.half().stream.set_priority(match priority {
+            Priority::Urgent => 1,
+            Priority::Normal => 0,
+            Priority::Low => -1,
+            Priority::Background => -2,
+        });
     }
 
     /// Waits until nothing waits ahead.
@@ -250,6 +266,10 @@ impl ReceiveStream {
         if self.is_stopped {
             return Poll::Ready(Err(StreamError::Ended));
         }
+        if !self.unread.is_empty() {
+            let unread = std::mem::take(&mut self.unread);
+            return Poll::Ready(Ok(Some(self.counted(unread))));
+        }
         let read = ready!(pin!(self.stream.read_chunk(usize::MAX, true)).poll(task));
         let chunk = read.map_err(|error| self.failed(error))?;
         self.is_over |= chunk.is_none();
@@ -264,6 +284,12 @@ impl ReceiveStream {
         if self.is_stopped {
             return Poll::Ready(Err(StreamError::Ended));
         }
+        if !self.unread.is_empty() {
+            let taken = self.unread.len().min(out.remaining());
+            out.put_slice(&self.unread.split_to(taken));
+            Counters::add(&self.link().counters.payload_received, taken);
+            return Poll::Ready(Ok(()));
+        }
         let before = out.filled().len();
         ready!(self.stream.poll_read_buf(task, out)).map_err(|error| self.failed(error))?;
         let read = out.filled().len().saturating_sub(before);
@@ -273,9 +299,15 @@ impl ReceiveStream {
     }
 
     pub(crate) fn stop(&mut self, code: CloseCode) {
+        if self.is_stopped {
+            return;
+        }
         (self.is_over, self.is_stopped) = (true, true);
+        self.unread.clear();
         // Fails only if it has ended already.
-        let _ = self.stream.stop(var_int(code));
+        if self.stream.stop(var_int(code)).is_ok() {
+            self.link().watch.stopped(Origin::Local, number(self.stream.id()), code);
+        }
     }
 
     fn counted(&self, chunk: Bytes) -> Bytes {
@@ -283,9 +315,15 @@ impl ReceiveStream {
         chunk
     }
 
-    fn failed(&self, error: ReadError) -> StreamError {
+    fn failed(&mut self, error: ReadError) -> StreamError {
         match error {
-            ReadError::Reset(code) => StreamError::Reset { code: close_code(code) },
+            ReadError::Reset(code) => {
+                let code = close_code(code);
+                if !std::mem::replace(&mut self.is_over, true) {
+                    self.link().watch.reset(Origin::Peer, number(self.stream.id()), code);
+                }
+                StreamError::Reset { code }
+            }
             ReadError::ConnectionLost(error) => StreamError::Session(self.link().end_of(error)),
             ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
                 StreamError::Ended
