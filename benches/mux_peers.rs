@@ -6,5 +6,5 @@
 mod peers;
 
 fn main() -> std::process::ExitCode {
-    peers::main()
+    peers::main("mux_peers")
 }

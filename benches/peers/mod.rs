@@ -1,6 +1,7 @@
 //! The harness: contestants behind one trait, scenarios written once, a process for each measurement.
 
 mod carrier;
+mod carriers;
 mod child;
 mod contestant;
 mod link;
@@ -16,20 +17,21 @@ use std::process::ExitCode;
 
 use options::{Mode, Options};
 
-/// Runs the tables, or the one measurement that a parent process asked for.
-pub(crate) fn main() -> ExitCode {
+/// Runs the tables of this bench, or the one measurement that a parent process asked for.
+pub(crate) fn main(bench: &str) -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(error) => {
-            eprintln!("{error}\n\n{}", options::USAGE);
+            eprintln!("{error}\n\n{}", options::usage(bench));
             return ExitCode::from(2);
         }
     };
     match options.mode {
-        Mode::Help => println!("{}", options::USAGE),
+        Mode::Help => println!("{}", options::usage(bench)),
         Mode::List => report::list(),
         Mode::Child { ref scenario, ref contestant } => return child::run(&options, scenario, contestant),
         Mode::Smoke => return parent::smoke(&options),
+        Mode::Tables if bench == "carriers" => carriers::table(&options),
         Mode::Tables => parent::tables(&options),
     }
     ExitCode::SUCCESS

@@ -34,9 +34,12 @@ pub(crate) enum Mode {
     },
 }
 
-pub(crate) const USAGE: &str = "\
-usage: cargo bench -p adit-benches --bench mux_peers -- [options]
+/// How to call `bench`.
+pub(crate) fn usage(bench: &str) -> String {
+    format!("usage: cargo bench -p adit-benches --bench {bench} -- [options]\n\n{OPTIONS}")
+}
 
+const OPTIONS: &str = "\
   --quick                     a subset of scenarios and contestants in one short round: under a minute
   --scenario NAME[,NAME..]    only scenarios whose name contains one of these
   --contestant NAME[,NAME..]  only these contestants (raw and tls always run, as references)

@@ -60,7 +60,7 @@ fn run(options: &Options, scenario: &'static Scenario, contestants: &[&'static C
 }
 
 /// One measurement, or the reason why there is none.
-fn measure(options: &Options, scenario: &Scenario, contestant: &Contestant) -> Cell {
+pub(super) fn measure(options: &Options, scenario: &Scenario, contestant: &Contestant) -> Cell {
     let deadline = GRACE + scenario.extra + 8 * (options.warm_up() + options.window);
     let mut child = start(options, scenario, contestant).map_err(|error| error.to_string())?;
     let Some(status) = wait(&mut child, Instant::now() + deadline).map_err(|error| error.to_string())? else {

@@ -164,7 +164,7 @@ fn cell(table: &Table, row: &Row, column: &Column) -> String {
     }
 }
 
-fn written(figure: Option<f64>, decimals: usize) -> String {
+pub(super) fn written(figure: Option<f64>, decimals: usize) -> String {
     match figure {
         Some(figure) => format!(" {figure:.decimals$} |"),
         None => " – |".to_owned(),

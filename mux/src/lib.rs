@@ -24,6 +24,7 @@ pub use connection::{Batch, Connection, Event, Priority, StreamKey};
 
 #[cfg(feature = "tokio")]
 #[expect(unreachable_pub, reason = "seen through `session`, which has the same methods on every carrier")]
+#[cfg_attr(feature = "direct", expect(missing_docs, reason = "seen by the benches alone"))]
 mod driver;
 #[cfg(feature = "tokio")]
 pub use driver::{Builder, RelayEnd, RelayOptions, RelayReport, relay};
@@ -45,3 +46,10 @@ pub use carrier::kind::{Carrier, UnknownCarrier};
 
 #[cfg(feature = "proxy")]
 pub mod proxy;
+
+/// The native carrier's own types, which the benches compare with those above. No part of the API.
+#[cfg(feature = "direct")]
+#[doc(hidden)]
+pub mod direct {
+    pub use crate::driver::{Incoming, IncomingStream, ReceiveStream, SendStream, Session};
+}

@@ -44,19 +44,28 @@ pub(crate) const WAN: Contestant = Contestant {
     ..ADIT
 };
 
-struct Dialler {
-    session: adit_mux::Session,
-    in_chunks: bool,
+pub(super) struct Dialler {
+    pub(super) session: adit_mux::Session,
+    pub(super) in_chunks: bool,
 }
 
-struct Listener {
-    incoming: Incoming,
-    _session: adit_mux::Session,
-    in_chunks: bool,
+pub(super) struct Listener {
+    pub(super) incoming: Incoming,
+    pub(super) _session: adit_mux::Session,
+    pub(super) in_chunks: bool,
 }
 
 /// A stream whose bulk moves in whole chunks.
 struct InChunks(adit_mux::Stream);
+
+/// The default limits, but for how many streams there are and how fast they come.
+pub(super) fn limits() -> Config {
+    unlimited(Config::default())
+}
+
+fn unlimited(config: Config) -> Config {
+    config.max_peer_streams(100_000).opens_per_second(10_000_000)
+}
 
 async fn connect(
     network: Arc<Network>,
@@ -65,7 +74,7 @@ async fn connect(
     in_chunks: bool,
 ) -> io::Result<Session> {
     let (near, far) = network.pair(security).await?;
-    let config = config.max_peer_streams(100_000).opens_per_second(10_000_000);
+    let config = unlimited(config);
     let (session, _) = start(Builder::new(Role::Dialler).config(config.clone()), near);
     let opener = Arc::new(Dialler { session, in_chunks });
     let (session, incoming) = start(Builder::new(Role::Listener).config(config), far);

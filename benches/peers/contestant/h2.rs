@@ -42,10 +42,27 @@ pub(crate) const LARGE_CHUNKS: Contestant = Contestant {
     ..DEFAULT
 };
 
+pub(crate) const BARE: Contestant = Contestant {
+    name: "h2-bare",
+    about: "h2 0.4; the settings of adit-h2",
+    quick: false,
+    connect: |network| Box::pin(connect(network, Windows::OfOurs, Copying::Slices)),
+    ..DEFAULT
+};
+
+pub(crate) const BARE_CHUNKS: Contestant = Contestant {
+    name: "h2-bare-chunks",
+    about: "the same, moving whole chunks in bulk",
+    connect: |network| Box::pin(connect(network, Windows::OfOurs, Copying::Chunks)),
+    ..BARE
+};
+
 #[derive(Clone, Copy)]
 enum Windows {
     Default,
     Large,
+    /// As the carrier has them.
+    OfOurs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,11 +100,16 @@ async fn connect(network: Arc<Network>, windows: Windows, copying: Copying) -> i
     let (mut client, mut server) = (h2::client::Builder::new(), h2::server::Builder::new());
     client.initial_max_send_streams(MANY);
     server.max_concurrent_streams(100_000);
-    if let Windows::Large = windows {
-        client.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
-        client.max_frame_size(FRAME).max_send_buffer_size(SEND_BUFFER);
-        server.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
-        server.max_frame_size(FRAME).max_send_buffer_size(SEND_BUFFER);
+    let large = match windows {
+        Windows::Default => None,
+        Windows::Large => Some((STREAM_WINDOW, CONNECTION_WINDOW, SEND_BUFFER)),
+        Windows::OfOurs => Some((STREAM_WINDOW / 16, 0x7fff_ffff, SEND_BUFFER / 4)),
+    };
+    if let Some((stream, connection, buffer)) = large {
+        client.initial_window_size(stream).initial_connection_window_size(connection);
+        client.max_frame_size(FRAME).max_send_buffer_size(buffer);
+        server.initial_window_size(stream).initial_connection_window_size(connection);
+        server.max_frame_size(FRAME).max_send_buffer_size(buffer);
     }
     let (near, far) = tokio::try_join!(client.handshake::<_, Bytes>(near), server.handshake(far))
         .map_err(io::Error::other)?;

@@ -2,6 +2,8 @@
 
 mod adit;
 mod async_smux;
+mod carriers;
+mod direct;
 mod h2;
 mod muxado;
 mod penguin;
@@ -92,6 +94,15 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     muxado::LARGE,
     penguin::PENGUIN,
     quinn::QUINN,
+    quinn::BARE,
+    h2::BARE,
+    h2::BARE_CHUNKS,
+    direct::DIRECT,
+    carriers::HTTP2,
+    carriers::HTTP2_CHUNKS,
+    carriers::QUIC,
+    carriers::WEBSOCKET,
+    carriers::WEBSOCKET_TLS,
 ];
 
 /// The contestant of this name.

@@ -13,7 +13,7 @@ use quinn::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Acceptor, BoxStream, Contestant, Later, MANY, Opener, Session, Stream, boxed};
-use crate::peers::carrier::{Identity, Network, SERVER_NAME};
+use crate::peers::carrier::{Identity, SERVER_NAME};
 
 pub(crate) const QUINN: Contestant = Contestant {
     name: "quinn",
@@ -21,12 +21,21 @@ pub(crate) const QUINN: Contestant = Contestant {
     max_streams: MANY,
     on_any_carrier: false,
     quick: true,
-    connect: |network| Box::pin(connect(network)),
+    connect: |_| Box::pin(connect(defaults())),
 };
 
-struct End {
-    connection: Connection,
-    _endpoint: Endpoint,
+pub(crate) const BARE: Contestant = Contestant {
+    name: "quinn-bare",
+    about: "quinn 0.11 (ring); the settings of adit-quic",
+    quick: false,
+    connect: |_| Box::pin(connect(adit_mux::carrier::quic::transport(&super::adit::limits()))),
+    ..QUINN
+};
+
+/// One end of a connection.
+pub(super) struct End {
+    pub(super) connection: Connection,
+    pub(super) endpoint: Endpoint,
 }
 
 /// The two halves of a stream as one.
@@ -35,10 +44,20 @@ struct Both {
     receive: RecvStream,
 }
 
-async fn connect(_network: Arc<Network>) -> io::Result<Session> {
-    let (client, server) = Identity::new()?.configs(b"bench")?;
+fn defaults() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport.max_concurrent_bidi_streams(VarInt::from_u32(100_000));
+    transport
+}
+
+async fn connect(transport: TransportConfig) -> io::Result<Session> {
+    let (near, far) = connections(transport).await?;
+    Ok(Session { opener: Arc::new(near), acceptor: Box::new(far) })
+}
+
+/// A client and a server over loopback, connected.
+pub(super) async fn connections(transport: TransportConfig) -> io::Result<(End, End)> {
+    let (client, server) = Identity::new()?.configs(b"bench")?;
     let transport = Arc::new(transport);
     let server = QuicServerConfig::try_from(server).map_err(io::Error::other)?;
     let mut server = ServerConfig::with_crypto(Arc::new(server));
@@ -53,8 +72,7 @@ async fn connect(_network: Arc<Network>) -> io::Result<Session> {
     let accept = async { listener.accept().await.ok_or_else(super::ended)?.await.map_err(io::Error::other) };
     let dial = async { dial.await.map_err(io::Error::other) };
     let (near, far) = tokio::try_join!(dial, accept)?;
-    let opener = Arc::new(End { connection: near, _endpoint: dialler });
-    Ok(Session { opener, acceptor: Box::new(End { connection: far, _endpoint: listener }) })
+    Ok((End { connection: near, endpoint: dialler }, End { connection: far, endpoint: listener }))
 }
 
 impl Opener for End {

@@ -37,6 +37,19 @@ impl Incoming {
         Self { kind: Kind::Http2(incoming) }
     }
 
+    /// The native carrier's own type, if this is that carrier.
+    #[cfg(feature = "direct")]
+    #[doc(hidden)]
+    pub fn into_direct(self) -> Option<crate::driver::Incoming> {
+        match self.kind {
+            Kind::Native(incoming) => Some(incoming),
+            #[cfg(feature = "quic")]
+            Kind::Quic(_) => None,
+            #[cfg(feature = "h2")]
+            Kind::Http2(_) => None,
+        }
+    }
+
     /// The next stream; `None` when the session ended. Cancel-safe.
     pub async fn accept(&mut self) -> Option<IncomingStream> {
         poll_fn(|task| self.poll_accept(task)).await

@@ -62,6 +62,19 @@ impl Session {
         Self { kind: Kind::Http2(session), carrier: Carrier::Http2 }
     }
 
+    /// The native carrier's own type, if this is that carrier.
+    #[cfg(feature = "direct")]
+    #[doc(hidden)]
+    pub fn into_direct(self) -> Option<crate::driver::Session> {
+        match self.kind {
+            Kind::Native(session) => Some(session),
+            #[cfg(feature = "quic")]
+            Kind::Quic(_) => None,
+            #[cfg(feature = "h2")]
+            Kind::Http2(_) => None,
+        }
+    }
+
     /// Opens a stream; waits until the peer grants one. Doesn't wait for the peer to see it: write at once.
     ///
     /// Cancel-safe: no stream is opened unless the future resolves.
