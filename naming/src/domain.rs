@@ -69,17 +69,9 @@ impl<'a> CustomDomainRef<'a> {
 
     /// Takes the canonical domain of a host that has a dot and doesn't end in a number.
     ///
-    /// Hosts were checked byte by byte already; what is left are underscores and reserved hyphens.
-    pub(crate) fn of_host(domain: &'a str) -> Option<Self> {
-        let mut underscore = false;
-        let mut double_hyphen = false;
-        let mut before = b'.';
-        for byte in domain.bytes() {
-            underscore |= byte == b'_';
-            double_hyphen |= byte == b'-' && before == b'-';
-            before = byte;
-        }
-        if underscore || double_hyphen && domain.split('.').any(has_reserved_hyphens) {
+    /// Hosts were checked byte by byte already; what is left are underscores and reserved hyphens, and plain ones have none.
+    pub(crate) fn of_host(domain: &'a str, is_plain: bool) -> Option<Self> {
+        if !is_plain && (domain.contains('_') || domain.split('.').any(has_reserved_hyphens)) {
             return None;
         }
         debug_assert!(Self::parse(domain).is_ok());
@@ -92,6 +84,7 @@ impl<'a> CustomDomainRef<'a> {
     }
 
     /// The domain as text.
+    #[inline]
     pub fn as_str(self) -> &'a str {
         self.0
     }

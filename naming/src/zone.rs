@@ -58,11 +58,13 @@ impl Zone {
     }
 
     /// The zone's domain as text.
+    #[inline]
     pub fn as_str(&self) -> &str {
         &self.domain
     }
 
     /// Whether `{port}-{key}.{zone}` hosts are on.
+    #[inline]
     pub fn has_port_keys(&self) -> bool {
         self.port_keys
     }

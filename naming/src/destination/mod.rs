@@ -57,7 +57,9 @@ impl Zones {
     pub fn classify<'a>(&'a self, host: &'a Host) -> Destination<'a> {
         // Nearly all requests are for a tunnel in a zone, so that is asked first; a zone that lies in another is the exception.
         match host.split_first_label() {
-            Some((label, rest)) => self.classify_labels(label, rest, || host.domain().unwrap_or_default()),
+            Some((label, rest)) => {
+                self.classify_labels(label, rest, || host.domain().unwrap_or_default(), host.is_plain())
+            }
             None => host.domain().map_or(Destination::Foreign, |domain| self.classify_single(domain)),
         }
     }
@@ -92,7 +94,7 @@ impl Zones {
 
     fn classify_domain<'a>(&'a self, domain: &'a str) -> Destination<'a> {
         match domain.split_once('.') {
-            Some((label, rest)) => self.classify_labels(label, rest, || domain),
+            Some((label, rest)) => self.classify_labels(label, rest, || domain, false),
             None => self.classify_single(domain),
         }
     }
@@ -107,11 +109,12 @@ impl Zones {
         label: &'a str,
         rest: &'a str,
         domain: impl Fn() -> &'a str,
+        is_plain: bool,
     ) -> Destination<'a> {
         let outer = self.zone(rest);
         match outer {
-            Some(zone) if !self.nested => in_zone(label, zone).unwrap_or(Destination::Foreign),
-            Some(_) | None => self.classify_outside(label, outer, rest, domain()),
+            Some(zone) if !self.nested => in_zone(label, zone, is_plain).unwrap_or(Destination::Foreign),
+            Some(_) | None => self.classify_outside(label, outer, rest, domain(), is_plain),
         }
     }
 
@@ -121,13 +124,14 @@ impl Zones {
         outer: Option<&'a Zone>,
         rest: &'a str,
         domain: &'a str,
+        is_plain: bool,
     ) -> Destination<'a> {
         // The whole host first: a zone may lie in another.
         if let Some(zone) = self.zone(domain) {
             return Destination::Zone { zone };
         }
         if let Some(zone) = outer {
-            return in_zone(label, zone).unwrap_or(Destination::Foreign);
+            return in_zone(label, zone, is_plain).unwrap_or(Destination::Foreign);
         }
         if self.is_parent(domain)
             || ancestors(rest).any(|outer| self.zone(outer).is_some())
@@ -135,7 +139,8 @@ impl Zones {
         {
             return Destination::Foreign;
         }
-        CustomDomainRef::of_host(domain).map_or(Destination::Foreign, |domain| Destination::Custom { domain })
+        CustomDomainRef::of_host(domain, is_plain)
+            .map_or(Destination::Foreign, |domain| Destination::Custom { domain })
     }
 
     fn is_parent(&self, domain: &str) -> bool {
@@ -191,13 +196,14 @@ pub enum ZonesError {
 }
 
 /// What the first label means in a zone; `None` if it can be neither name nor port and key.
-fn in_zone<'a>(label: &'a str, zone: &'a Zone) -> Option<Destination<'a>> {
+#[inline]
+fn in_zone<'a>(label: &'a str, zone: &'a Zone, is_plain: bool) -> Option<Destination<'a>> {
     if zone.has_port_keys()
         && let Some(prefix) = PortPrefix::of(label)
     {
         return Some(Destination::TunnelByKey { zone, port: prefix.port()?, key: prefix.key_of_host()? });
     }
-    TunnelNameRef::parse_quick(label).map(|name| Destination::TunnelByName { zone, name })
+    TunnelNameRef::of_host(label, is_plain).map(|name| Destination::TunnelByName { zone, name })
 }
 
 /// Up to how many zones are compared one by one.

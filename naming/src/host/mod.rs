@@ -8,7 +8,10 @@ use core::{
 
 use thiserror::Error;
 
+use self::fold::{ROOM, fold};
 use crate::{label::MAX_LABEL, zone::MAX_DOMAIN};
+
+mod fold;
 
 /// The host that a visitor asked for: a domain in canonical form, or an IP address, and the port beside it.
 ///
@@ -49,23 +52,90 @@ impl Host {
     ///
     /// # Errors
     /// [`HostError`]: for HTTP the answer is 400, for TLS the end of the handshake (alert 112).
-    #[inline]
     pub fn parse(input: &[u8], source: HostSource) -> Result<Self, HostError> {
+        // Made where the caller will find it: a host is large, and is moved as seldom as can be.
+        let mut host = Ok(Self::blank());
+        if let Ok(place) = &mut host
+            && let Err(error) = place.read(input, source)
+        {
+            host = Err(error);
+        }
+        host
+    }
+
+    fn blank() -> Self {
+        let domain = Domain { bytes: [0; ROOM], len: 0, first_dot: 0, is_odd: false };
+        Self { target: Target::Domain(domain), port: None }
+    }
+
+    fn read(&mut self, input: &[u8], source: HostSource) -> Result<(), HostError> {
         match input {
             [] => Err(HostError::Empty {}),
             // Bounds all work below; the longest good input is a full domain with a dot and a port.
             _ if input.len() > MAX_INPUT => Err(HostError::TooLong { length: input.len() }),
-            [b'[', ..] if source.is_http() => bracketed(input),
-            _ => named(input, source),
+            [b'[', ..] if source.is_http() => self.read_bracketed(input),
+            _ => self.read_named(input, source),
         }
+    }
+
+    /// Reads everything but an address in brackets. Hosts are nearly always good: what is wrong with one, [`explain`] finds
+    /// out.
+    #[inline]
+    fn read_named(&mut self, input: &[u8], source: HostSource) -> Result<(), HostError> {
+        let Target::Domain(domain) = &mut self.target else { return Err(HostError::Empty {}) };
+        let end = if source.is_http() { end_of_name(input) } else { input.len() };
+        let name = match &input[..end] {
+            // The dot that may end a domain is no part of it.
+            [name @ .., b'.'] if source.is_http() => name,
+            name => name,
+        };
+        let Some(folded) = fold(name, &mut domain.bytes) else {
+            self.target = Target::Address(explain(input, source)?);
+            return Ok(());
+        };
+        [domain.len, domain.first_dot] =
+            [folded.len, folded.first_dot].map(|at| u8::try_from(at).unwrap_or(u8::MAX));
+        domain.is_odd = folded.is_odd;
+        if end < input.len() {
+            self.port = port(input, end)?;
+        }
+        // Names that end in a digit are rare, so the look at addresses costs other hosts nothing.
+        if name.last().is_some_and(u8::is_ascii_digit)
+            && let Ok(address) = Ipv4Addr::from_str(domain.as_str())
+        {
+            self.target = Target::Address(IpAddr::V4(address));
+        }
+        Ok(())
+    }
+
+    /// Reads an IPv6 address in brackets, and perhaps a port.
+    fn read_bracketed(&mut self, input: &[u8]) -> Result<(), HostError> {
+        let close = input.iter().position(|&byte| byte == b']').ok_or(HostError::InvalidAddress {})?;
+        let address = ipv6(&input[1..close]).ok_or(HostError::InvalidAddress {})?;
+        match input.get(close + 1) {
+            None | Some(b':') => {}
+            Some(_) => return Err(HostError::InvalidAddress {}),
+        }
+        self.port = port(input, close + 1)?;
+        self.target = Target::Address(IpAddr::V6(address));
+        Ok(())
     }
 
     /// The domain's first label and what follows its dot; `None` if there is no dot.
     #[inline]
     pub(crate) fn split_first_label(&self) -> Option<(&str, &str)> {
         let Target::Domain(domain) = &self.target else { return None };
-        let (label, rest) = domain.as_str().split_at_checked(domain.first_dot)?;
+        let (label, rest) = domain.as_str().split_at_checked(usize::from(domain.first_dot))?;
         Some((label, rest.get(1..)?))
+    }
+
+    /// Whether all hyphens stand alone and there is no underscore, so that names need not be looked at again.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        match &self.target {
+            Target::Domain(domain) => !domain.is_odd,
+            Target::Address(_) => false,
+        }
     }
 
     /// The canonical domain; `None` if the host is an IP address.
@@ -86,6 +156,7 @@ impl Host {
     }
 
     /// The port behind the colon, if there was one.
+    #[inline]
     pub fn port(&self) -> Option<u16> {
         self.port
     }
@@ -137,6 +208,7 @@ pub enum HostSource {
 }
 
 impl HostSource {
+    #[inline]
     fn is_http(self) -> bool {
         match self {
             Self::Header | Self::Authority => true,
@@ -257,88 +329,46 @@ enum Target {
 }
 
 /// A canonical domain in place.
-// Invariant: the first `len` bytes are ASCII; `first_dot <= len`.
+// Invariant: all bytes are ASCII; `first_dot <= len <= MAX_DOMAIN`.
 #[derive(Clone)]
+#[repr(C, align(8))]
 struct Domain {
-    bytes: [u8; MAX_DOMAIN],
-    len: usize,
+    bytes: [u8; ROOM],
+    len: u8,
     /// Where the first label ends.
-    first_dot: usize,
+    first_dot: u8,
+    /// Whether there is an underscore or a hyphen behind another.
+    is_odd: bool,
 }
 
 impl Domain {
     #[inline]
     fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes[..usize::from(self.len)]
     }
 
     #[inline]
     fn as_str(&self) -> &str {
-        core::str::from_utf8(self.as_bytes()).expect("only ASCII was stored")
+        // Whole blocks are checked several octets at a time; those behind the end are cut off again.
+        let whole = usize::from(self.len).next_multiple_of(16);
+        core::str::from_utf8(&self.bytes[..whole])
+            .ok()
+            .and_then(|text| text.get(..usize::from(self.len)))
+            .expect("only ASCII was stored")
     }
 }
 
-/// Reads everything but an address in brackets.
-///
-/// Hosts are nearly always good, so one pass copies, folds and only notes whether some rule was broken; which one it was is
-/// found out by [`explain`].
+/// Where the colon before a good port stands; the end of the input if there is none.
 #[inline]
-fn named(input: &[u8], source: HostSource) -> Result<Host, HostError> {
-    let mut host =
-        Host { target: Target::Domain(Domain { bytes: [0; MAX_DOMAIN], len: 0, first_dot: 0 }), port: None };
-    let Target::Domain(domain) = &mut host.target else { return Err(HostError::Empty {}) };
-    let mut broken = false;
-    let mut before = b'.';
-    let mut label = 0; // where the current label begins
-    let mut first_dot = usize::MAX;
-    let mut end = 0;
-    for (place, &byte) in domain.bytes.iter_mut().zip(input) {
-        let folded = FOLD[usize::from(byte)];
-        if folded == STOP {
-            break;
-        }
-        *place = folded;
-        if folded == b'.' {
-            broken |= before == b'.' || before == b'-' || end - label > MAX_LABEL;
-            first_dot = first_dot.min(end);
-            label = end + 1;
-        } else {
-            broken |= folded == b'-' && before == b'.';
-        }
-        before = folded;
-        end += 1;
-    }
-    let mut rest = &input[end..];
-    if before == b'.' && source.is_http() && end > 1 {
-        // The dot that may end a domain is no part of it.
-        domain.len = end - 1;
-    } else {
-        broken |= before == b'.' || before == b'-' || end - label > MAX_LABEL;
-        domain.len = end;
-        if end == MAX_DOMAIN && source.is_http() {
-            rest = rest.strip_prefix(b".").unwrap_or(rest);
-        }
-    }
-    domain.first_dot = first_dot.min(domain.len);
-    if broken || !(rest.is_empty() || rest[0] == b':' && source.is_http()) {
-        return explain(input, source);
-    }
-    if !rest.is_empty() {
-        host.port = port(input, input.len() - rest.len())?;
-    }
-    // Names that end in a digit are rare, so the look at addresses costs other hosts nothing.
-    if domain.as_bytes().last().is_some_and(u8::is_ascii_digit)
-        && let Ok(address) = Ipv4Addr::from_str(domain.as_str())
-    {
-        host.target = Target::Address(IpAddr::V4(address));
-    }
-    Ok(host)
+fn end_of_name(input: &[u8]) -> usize {
+    let digits = input.len().saturating_sub(":65535".len());
+    input[digits..].iter().position(|octet| *octet == b':').map_or(input.len(), |colon| digits + colon)
 }
 
 /// Names the rule that is broken, or reads the address that has colons.
 #[cold]
-fn explain(input: &[u8], source: HostSource) -> Result<Host, HostError> {
-    let end = input.iter().position(|&byte| FOLD[usize::from(byte)] == STOP).unwrap_or(input.len());
+fn explain(input: &[u8], source: HostSource) -> Result<IpAddr, HostError> {
+    let end = input.iter().position(|&byte| !may_stand(byte)).unwrap_or(input.len());
     match input.get(end) {
         Some(b':') if source.is_http() => {}
         Some(b':') => return address_without_brackets(input, end),
@@ -358,6 +388,9 @@ fn explain(input: &[u8], source: HostSource) -> Result<Host, HostError> {
     for label in labels.split(|&byte| byte == b'.') {
         check_label(label, begin)?;
         begin += label.len() + 1;
+    }
+    if source.is_http() {
+        port(input, end)?; // longer than any good one, or it would have been found
     }
     Err(HostError::TrailingDot {})
 }
@@ -398,22 +431,10 @@ fn parse_port(digits: &[u8]) -> Option<u16> {
     u16::try_from(value).ok().filter(|port| *port != 0)
 }
 
-/// Reads an IPv6 address in brackets, and perhaps a port.
-fn bracketed(input: &[u8]) -> Result<Host, HostError> {
-    let close = input.iter().position(|&byte| byte == b']').ok_or(HostError::InvalidAddress {})?;
-    let address = ipv6(&input[1..close]).ok_or(HostError::InvalidAddress {})?;
-    match input.get(close + 1) {
-        None | Some(b':') => {}
-        Some(_) => return Err(HostError::InvalidAddress {}),
-    }
-    let port = port(input, close + 1)?;
-    Ok(Host { target: Target::Address(IpAddr::V6(address)), port })
-}
-
 /// Some clients send a bare IPv6 address as server name; with any other colon the name is wrong.
-fn address_without_brackets(input: &[u8], colon: usize) -> Result<Host, HostError> {
+fn address_without_brackets(input: &[u8], colon: usize) -> Result<IpAddr, HostError> {
     match ipv6(input) {
-        Some(address) => Ok(Host { target: Target::Address(IpAddr::V6(address)), port: None }),
+        Some(address) => Ok(IpAddr::V6(address)),
         None => Err(HostError::ForbiddenByte { at: colon, byte: b':' }),
     }
 }
@@ -433,30 +454,9 @@ fn forbidden(input: &[u8], at: usize) -> HostError {
 /// The longest input worth reading: domain, trailing dot, colon, five digits.
 const MAX_INPUT: usize = MAX_DOMAIN + ".:65535".len();
 
-/// Ends a domain: a colon, or a byte that may not stand in one.
-const STOP: u8 = 0;
-
-/// What each byte becomes in the canonical form, or [`STOP`].
-const FOLD: [u8; 256] = fold_table();
-
-const fn fold_table() -> [u8; 256] {
-    let mut table = [STOP; 256];
-    let mut at = 0;
-    let mut byte = 0u8;
-    while at < table.len() {
-        table[at] = fold(byte);
-        at += 1;
-        byte = byte.wrapping_add(1);
-    }
-    table
-}
-
-const fn fold(byte: u8) -> u8 {
-    match byte {
-        b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => byte,
-        b'A'..=b'Z' => byte.to_ascii_lowercase(),
-        _ => STOP,
-    }
+/// Whether an octet may stand in a domain.
+const fn may_stand(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.')
 }
 
 #[cfg(test)]
