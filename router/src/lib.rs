@@ -5,7 +5,7 @@ mod table;
 pub use adit_naming::TunnelId;
 pub use table::{
     Agent, AttachError, Attached, Dispatch, Generation, InFlight, Join, MAX_KEYS, OwnedRouteKey,
-    PublishError, RouteKey, RouteTable, Routes, Standing, Stick, Superseded, Tunnel, Update,
+    PublishError, Reader, RouteKey, RouteTable, Routes, Standing, Stick, Superseded, Tunnel, Update,
 };
 
 mod lifecycle;

@@ -108,18 +108,25 @@ impl<'a> RouteKey<'a> {
     }
 }
 
-// A one-byte tag, where the derived form would feed eight to the hasher for each lookup.
+// The text comes first and a tag of one octet last, so that a hash in words of eight takes it as it lies in memory.
 impl Hash for RouteKey<'_> {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self.0 {
-            Kind::Id(id) => (0u8, id).hash(state),
-            Kind::Name(name) => (1u8, name).hash(state),
-            Kind::Domain(host) => (2u8, host).hash(state),
-            Kind::TcpPort(port) => (3u8, port).hash(state),
-            Kind::UdpPort(port) => (4u8, port).hash(state),
-            Kind::Private(name) => (5u8, name).hash(state),
+            Kind::Id(id) => tagged(state, &id.as_u128().to_le_bytes(), 0),
+            Kind::Name(name) => tagged(state, name.as_bytes(), 1),
+            Kind::Domain(host) => tagged(state, host.as_bytes(), 2),
+            Kind::TcpPort(port) => tagged(state, &port.to_le_bytes(), 3),
+            Kind::UdpPort(port) => tagged(state, &port.to_le_bytes(), 4),
+            Kind::Private(name) => tagged(state, name.as_bytes(), 5),
         }
     }
+}
+
+#[inline]
+fn tagged(state: &mut impl Hasher, octets: &[u8], tag: u8) {
+    state.write(octets);
+    state.write_u8(tag);
 }
 
 /// As a person would write it: `my-app`, `shop.example`, `tcp 35432`; the number of a tunnel in hexadecimal digits.

@@ -12,48 +12,54 @@ use super::{Agent, Generation, OwnedRouteKey, RouteKey, Standing, Tunnel};
 /// One consistent state of a route table. It never changes under whoever holds it.
 #[derive(Debug)]
 pub struct Routes<T, P = (), S = RandomState> {
-    trie: Trie<Arc<Tunnel<T, P>>>,
-    tunnels: usize,
+    /// Each tunnel under its number.
+    ids: Trie<Arc<Tunnel<T, P>>>,
+    /// The same under its other keys. Apart from the numbers, so that they lie closer together.
+    keys: Trie<Arc<Tunnel<T, P>>>,
     newest: Generation,
     hasher: S,
 }
 
 impl<T, P, S: BuildHasher> Routes<T, P, S> {
     pub(crate) fn with_hasher(hasher: S) -> Self {
-        Self { trie: Trie::new(), tunnels: 0, newest: Generation::NONE, hasher }
+        Self { ids: Trie::new(), keys: Trie::new(), newest: Generation::NONE, hasher }
     }
 
     /// The tunnel that `key` leads to.
     #[inline]
     pub fn find(&self, key: RouteKey<'_>) -> Option<&Arc<Tunnel<T, P>>> {
-        self.trie.get(self.hasher.hash_one(key), |tunnel| tunnel.has(key))
+        let hash = self.hasher.hash_one(key);
+        match key.as_id() {
+            Some(id) => self.ids.get(hash, |tunnel| tunnel.id() == id),
+            None => self.keys.get(hash, |tunnel| tunnel.has(key)),
+        }
     }
 
     /// How many tunnels there are.
     pub fn len(&self) -> usize {
-        self.tunnels
+        self.ids.len()
     }
 
     /// Whether there is no tunnel.
     pub fn is_empty(&self) -> bool {
-        self.tunnels == 0
+        self.len() == 0
     }
 
     /// Calls `visit` once with each tunnel, in no particular order. For listings, not for requests: it walks them all.
     pub fn for_each(&self, mut visit: impl FnMut(&Arc<Tunnel<T, P>>)) {
-        let mut tunnels = Vec::with_capacity(self.tunnels);
-        self.trie.for_each(&mut |tunnel| tunnels.push(Arc::clone(tunnel)));
-        tunnels.sort_unstable_by_key(|tunnel| tunnel.id());
-        tunnels.dedup_by_key(|tunnel| tunnel.id());
-        tunnels.iter().for_each(&mut visit);
+        self.ids.for_each(&mut visit);
+    }
+
+    fn trie_of(&mut self, key: RouteKey<'_>) -> &mut Trie<Arc<Tunnel<T, P>>> {
+        if key.as_id().is_some() { &mut self.ids } else { &mut self.keys }
     }
 }
 
 impl<T, P, S: Clone> Clone for Routes<T, P, S> {
     fn clone(&self) -> Self {
         Self {
-            trie: self.trie.clone(),
-            tunnels: self.tunnels,
+            ids: self.ids.clone(),
+            keys: self.keys.clone(),
             newest: self.newest,
             hasher: self.hasher.clone(),
         }
@@ -219,22 +225,17 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
     }
 
     fn place(&mut self, tunnel: &Arc<Tunnel<T, P>>) {
-        let id = tunnel.id();
-        for key in tunnel.keys().chain([RouteKey::id(id)]) {
+        for key in tunnel.keys().chain([RouteKey::id(tunnel.id())]) {
             let hash = self.routes.hasher.hash_one(key);
-            let replaced = self.routes.trie.insert(hash, Arc::clone(tunnel), |found| found.has(key));
-            if replaced.is_none() && key == RouteKey::id(id) {
-                self.routes.tunnels += 1;
-            }
+            self.routes.trie_of(key).insert(hash, Arc::clone(tunnel), |found| found.has(key));
         }
     }
 
     fn forget(&mut self, tunnel: &Tunnel<T, P>) {
         for key in tunnel.keys().chain([RouteKey::id(tunnel.id())]) {
             let hash = self.routes.hasher.hash_one(key);
-            self.routes.trie.remove(hash, |found| found.has(key));
+            self.routes.trie_of(key).remove(hash, |found| found.has(key));
         }
-        self.routes.tunnels -= 1;
     }
 }
 

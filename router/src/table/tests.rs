@@ -245,46 +245,6 @@ fn racing_takeovers_leave_no_gap_and_no_load() {
     assert!(agents.iter().all(|agent| agent.in_flight() == 0));
 }
 
-/// Between any two steps anything may happen: a lookup leads to one tenant's agent, and work begins only while it serves.
-#[test]
-fn r15_in_every_order_of_lookups_and_changes_nobody_reaches_another_tenant() {
-    shuttle::check_random(
-        || {
-            let table = Arc::new(published());
-            table.attach(ONE, Join::Replace, "first of one").unwrap();
-            let (changing, moving) = (Arc::clone(&table), Arc::clone(&table));
-            let takeover = shuttle::thread::spawn(move || {
-                let Ok(second) = changing.attach(ONE, Join::Replace, "second of one") else { return };
-                shuttle::thread::yield_now();
-                changing.detach(ONE, second.agent.generation());
-            });
-            let move_to_two = shuttle::thread::spawn(move || {
-                moving.withdraw(ONE);
-                shuttle::thread::yield_now();
-                moving.publish(TWO, [name("one")], ()).unwrap();
-                shuttle::thread::yield_now();
-                moving.attach(TWO, Join::Replace, "of two").unwrap();
-            });
-            for _ in 0..4 {
-                let Some(tunnel) = table.find(by_name("one")) else { continue };
-                shuttle::thread::yield_now();
-                let Some(agent) = Dispatch::new(0).next(&tunnel) else { continue };
-                shuttle::thread::yield_now();
-                if let Ok(work) = agent.begin() {
-                    assert_eq!(work.handle().ends_with("one"), tunnel.id() == ONE);
-                    let now = table.find(RouteKey::id(tunnel.id())).expect("whoever takes work is there");
-                    assert!(now.agents().iter().any(|agent| agent.generation() == work.agent().generation()));
-                }
-                shuttle::thread::yield_now();
-            }
-            takeover.join().unwrap();
-            move_to_two.join().unwrap();
-            assert_eq!(table.find(by_name("one")).unwrap().id(), TWO);
-        },
-        1_000,
-    );
-}
-
 proptest! {
     /// The table against a naive model: any list of changes, then every key asked.
     #[test]

@@ -14,15 +14,18 @@ use super::{Agent, Generation, OwnedRouteKey, RouteKey};
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Tunnel<T, P = ()> {
-    keys: Keys,
+    /// Most tunnels have one key, which needs no list.
+    first_key: Option<OwnedRouteKey>,
     id: TunnelId,
+    other_keys: Box<[OwnedRouteKey]>,
     facts: P,
     agents: Agents<T>,
 }
 
 impl<T, P> Tunnel<T, P> {
     pub(crate) fn new(id: TunnelId, keys: Vec<OwnedRouteKey>, facts: P, agents: Agents<T>) -> Self {
-        Self { id, keys: Keys::new(keys), facts, agents }
+        let mut keys = keys.into_iter();
+        Self { first_key: keys.next(), id, other_keys: keys.collect(), facts, agents }
     }
 
     /// The tunnel's number.
@@ -32,7 +35,12 @@ impl<T, P> Tunnel<T, P> {
 
     /// The ways to this tunnel besides its number.
     pub fn keys(&self) -> impl Iterator<Item = RouteKey<'_>> {
-        self.keys.iter().map(OwnedRouteKey::as_key)
+        self.owned_keys().map(OwnedRouteKey::as_key)
+    }
+
+    #[inline]
+    fn owned_keys(&self) -> impl Iterator<Item = &OwnedRouteKey> {
+        self.first_key.iter().chain(&self.other_keys)
     }
 
     /// What the embedder keeps with the tunnel.
@@ -55,28 +63,8 @@ impl<T, P> Tunnel<T, P> {
     pub(crate) fn has(&self, key: RouteKey<'_>) -> bool {
         match key.as_id() {
             Some(id) => self.id == id,
-            None => self.keys.iter().any(|ours| ours.is(key)),
+            None => self.owned_keys().any(|ours| ours.is(key)),
         }
-    }
-}
-
-/// The first key stands in the entry itself: most tunnels have one.
-#[derive(Clone, Debug)]
-#[repr(C)]
-struct Keys {
-    first: Option<OwnedRouteKey>,
-    others: Box<[OwnedRouteKey]>,
-}
-
-impl Keys {
-    fn new(keys: Vec<OwnedRouteKey>) -> Self {
-        let mut keys = keys.into_iter();
-        Self { first: keys.next(), others: keys.collect() }
-    }
-
-    #[inline]
-    fn iter(&self) -> impl Iterator<Item = &OwnedRouteKey> {
-        self.first.iter().chain(&self.others)
     }
 }
 

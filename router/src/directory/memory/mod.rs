@@ -11,7 +11,7 @@ use super::{
     Batch, Change, Directory, DirectoryError, Fence, LeaseId, NodeId, Placement, Revision, Snapshot, Watch,
     WatchError,
 };
-use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// A directory in memory. Its time is what [`advance`](Self::advance) says: nothing ends by itself.
 #[derive(Clone, Debug)]
@@ -83,11 +83,6 @@ impl MemoryDirectory {
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // No step panics between two changes, so that a poisoned lock hides nothing half done.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Directory for MemoryDirectory {
