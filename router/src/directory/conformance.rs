@@ -38,6 +38,7 @@ pub async fn run<C: Cluster>(make: impl Fn() -> C) {
     a_claim_that_changed_hands_survives_the_lease_before(make().directory()).await;
     a_lease_lives_while_it_is_renewed_and_not_longer(&make()).await;
     a_watch_gives_every_change_once_and_in_order(make().directory()).await;
+    each_watch_gives_every_change_and_a_dropped_wait_loses_none(make().directory()).await;
     a_view_that_follows_has_what_a_snapshot_has(make().directory()).await;
 }
 
@@ -130,8 +131,10 @@ async fn a_lease_takes_its_claims_with_it_in_one_revision(directory: &impl Direc
 
 async fn an_ended_lease_never_comes_back(directory: &impl Directory) {
     let lease = open(directory, 1).await;
+    let fence = claim(directory, lease, TWO, None).await;
     assert_eq!(directory.end_lease(lease).await, Ok(()));
     assert_eq!(directory.end_lease(lease).await, Ok(()), "ending it again is no error");
+    assert_eq!(directory.release(TWO, fence).await, Ok(false), "what it had is gone");
     assert_eq!(directory.renew(lease).await, Err(DirectoryError::LeaseLost {}), "it can't be renewed");
     let claimed = directory.claim(lease, ONE, None).await;
     assert_eq!(claimed, Err(DirectoryError::LeaseLost {}), "it claims nothing");
@@ -185,6 +188,36 @@ async fn a_watch_gives_every_change_once_and_in_order(directory: &impl Directory
         assert!(batch.revision > last, "revisions grow");
         last = batch.revision;
     }
+}
+
+async fn each_watch_gives_every_change_and_a_dropped_wait_loses_none(directory: &impl Directory) {
+    let lease = open(directory, 1).await;
+    let start = directory.snapshot().await.expect("a snapshot can be taken").revision;
+    let mut one = directory.watch(start).await.expect("a watch can be opened");
+    let mut other = directory.watch(start).await.expect("a second one can be opened");
+    poll_once(one.next()).await;
+    let first = claim(directory, lease, ONE, None).await;
+    assert_eq!(directory.release(ONE, first).await, Ok(true));
+    for watch in [&mut one, &mut other] {
+        let made = watch.next().await.expect("no gap in a short history").revision;
+        assert_eq!(
+            made,
+            first.revision(),
+            "every watch has it, and a wait that was dropped took nothing along"
+        );
+        let ended = watch.next().await.expect("no gap in a short history").revision;
+        assert!(ended > made);
+    }
+}
+
+/// Begins to wait, and gives up.
+async fn poll_once(future: impl Future) {
+    let mut future = Box::pin(future);
+    poll_fn(|cx| {
+        drop(future.as_mut().poll(cx));
+        Poll::Ready(())
+    })
+    .await;
 }
 
 async fn a_view_that_follows_has_what_a_snapshot_has(directory: &impl Directory) {
