@@ -1,6 +1,6 @@
 //! A body, as far as it must be followed to find the next head: by its length, or chunk by chunk (RFC 9112 §7.1).
 
-use super::head::Head;
+use super::head::{Head, is_token};
 use super::{Limits, ScreenError};
 
 #[derive(Clone, Debug)]
@@ -27,6 +27,42 @@ impl Body {
     }
 }
 
+/// Where an extension stands: `;name`, `;name=value` or `;name="value"`, one after another (RFC 9112 §7.1.1).
+#[derive(Clone, Copy, Debug)]
+enum Extension {
+    /// A name or a value has to begin.
+    NameBegins,
+    Name,
+    ValueBegins,
+    Value,
+    Quoted,
+    /// Behind a backslash.
+    QuotedPair,
+    /// A quoted value is over.
+    QuotedEnds,
+}
+
+impl Extension {
+    /// `None` if the octet can't stand here. White space stands nowhere but in quotes.
+    fn next(self, octet: u8) -> Option<Self> {
+        match (self, octet) {
+            (Self::Quoted, b'"') => Some(Self::QuotedEnds),
+            (Self::Quoted, b'\\') => Some(Self::QuotedPair),
+            (Self::Quoted | Self::QuotedPair, b'\t' | b' '..=0x7e | 0x80..) => Some(Self::Quoted),
+            (Self::NameBegins | Self::Name, octet) if is_token(octet) => Some(Self::Name),
+            (Self::ValueBegins | Self::Value, octet) if is_token(octet) => Some(Self::Value),
+            (Self::ValueBegins, b'"') => Some(Self::Quoted),
+            (Self::Name, b'=') => Some(Self::ValueBegins),
+            (Self::Name | Self::Value | Self::QuotedEnds, b';') => Some(Self::NameBegins),
+            _ => None,
+        }
+    }
+
+    fn may_end(self) -> bool {
+        matches!(self, Self::Name | Self::Value | Self::QuotedEnds)
+    }
+}
+
 /// A chunked body that is being read.
 #[derive(Clone, Debug)]
 pub(super) struct Chunks {
@@ -45,7 +81,7 @@ pub(super) struct Chunks {
 )]
 enum Place {
     Size { digits: u8 },
-    Extension,
+    Extension(Extension),
     SizeFeed,
     Data,
     DataReturn,
@@ -73,7 +109,7 @@ impl Chunks {
                     return (taken + more, end.map(|whole| whole.is_some()));
                 }
                 Place::Size { .. }
-                | Place::Extension
+                | Place::Extension(_)
                 | Place::SizeFeed
                 | Place::DataReturn
                 | Place::DataFeed => match self.take(*octet) {
@@ -92,9 +128,9 @@ impl Chunks {
         match (&self.place, octet) {
             (Place::Size { digits }, octet) if octet.is_ascii_hexdigit() => self.digit(*digits, octet),
             (Place::Size { digits: 1.. }, b'\r') => Ok(Place::SizeFeed),
-            (Place::Size { digits: 1.. }, b';') => Ok(Place::Extension),
-            (Place::Extension, b'\r') => Ok(Place::SizeFeed),
-            (Place::Extension, b'\t' | b' '..=0x7e | 0x80..) => self.extension(),
+            (Place::Size { digits: 1.. }, b';') => Ok(Place::Extension(Extension::NameBegins)),
+            (Place::Extension(extension), b'\r') if extension.may_end() => Ok(Place::SizeFeed),
+            (Place::Extension(extension), octet) => self.extension(extension.next(octet)),
             (Place::SizeFeed, b'\n') if self.size == 0 => Ok(Place::Trailer(Head::trailer(TRAILER))),
             (Place::SizeFeed, b'\n') => Ok(Place::Data),
             (Place::DataReturn, b'\r') => Ok(Place::DataFeed),
@@ -116,9 +152,10 @@ impl Chunks {
         Ok(Place::Size { digits: digits + 1 })
     }
 
-    fn extension(&mut self) -> Result<Place, ScreenError> {
+    fn extension(&mut self, next: Option<Extension>) -> Result<Place, ScreenError> {
         self.extensions += 1;
-        if self.extensions > MAX_EXTENSION_BYTES { Err(ScreenError::Chunk {}) } else { Ok(Place::Extension) }
+        let next = next.filter(|_| self.extensions <= MAX_EXTENSION_BYTES);
+        next.map(Place::Extension).ok_or(ScreenError::Chunk {})
     }
 }
 

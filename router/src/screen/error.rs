@@ -7,7 +7,7 @@ use adit_errors::{Code, Refusal};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScreenError {
-    /// The request line is not `method SP target SP version` (400, RFC 9112 §3).
+    /// The request line is not `method SP target SP version`, or the target has a fragment (400, RFC 9112 §3).
     #[error("the request line is not method, target and version with one space between")]
     RequestLine {},
     /// The version is neither HTTP/1.0 nor HTTP/1.1 (400).
@@ -65,7 +65,8 @@ pub enum ScreenError {
     #[error("Content-Length and Transfer-Encoding exclude each other")]
     LengthAndCoding {},
     /// A chunk whose size is no plain hexadecimal number below 2⁶⁰, whose lines don't end in CR LF, whose data is longer
-    /// or shorter than said, or more than 4 KiB of extensions (400, RFC 9112 §7.1).
+    /// or shorter than said, extensions of another form than `;name`, `;name=value` or `;name="value"`, or more than 4 KiB of
+    /// them (400, RFC 9112 §7.1).
     #[error("the body's chunks are not well formed")]
     Chunk {},
     /// A field behind the last chunk that must stand before the body (400, RFC 9110 §6.5.1).

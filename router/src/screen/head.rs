@@ -126,6 +126,8 @@ impl Head {
     fn target(&mut self, octet: u8) -> Result<Place, ScreenError> {
         match octet {
             b' ' if self.target > 0 => Ok(Place::Version(0)),
+            // A fragment is no part of a target (RFC 9112 §3.2), and libraries cut it off without a word.
+            b'#' => Err(ScreenError::RequestLine {}),
             0x21..=0x7e if self.target == self.limits.target_bytes => {
                 Err(ScreenError::TargetTooLong { max_bytes: self.limits.target_bytes })
             }
