@@ -1,10 +1,12 @@
 //! The route table at a million tunnels, beside the maps that one would take otherwise.
 //!
 //! `cargo bench -p adit-benches --bench router` first prints a table: every row measured in this run, on the same hosts in
-//! the same order, without and with 1,000 registrations a second on another thread. Criterion's figures follow.
+//! the same order, without and with 1,000 registrations a second on another thread; before it, what no lookup can do
+//! without: waiting for memory. Criterion's figures follow.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 #![allow(clippy::as_conversions, reason = "counts and nanoseconds, for people")]
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 use adit_naming::{Destination, Host, HostSource, TunnelNameRef, Zone, Zones};
 use adit_router::{Dispatch, Join, RouteKey, RouteTable, TunnelId};
 use criterion::{Criterion, criterion_group, criterion_main};
+use dashmap::DashMap;
 
 const TUNNELS: u64 = 1_000_000;
 /// Hosts that most visitors want, for the second half of the table.
@@ -26,10 +29,19 @@ criterion_group!(benches, table_of_all, criterion_figures);
 criterion_main!(benches);
 
 fn table_of_all(_: &mut Criterion) {
+    limits();
     let zones = zones();
     let adit = adit();
     let locked = locked();
     let papaya = papaya_map();
+    let dashmap = dashmap();
+    let matchit = matchit_router();
+    let reader = RefCell::new(adit.reader());
+    let adit_reader = |host: &[u8]| {
+        let host = Host::parse(host, HostSource::Header).unwrap();
+        let key = RouteKey::of(zones.classify(&host), |_| None);
+        key.and_then(|key| reader.borrow_mut().find(key).map(|tunnel| tunnel.id().as_u128())).is_some()
+    };
     let adit_find = |host: &[u8]| {
         let host = Host::parse(host, HostSource::Header).unwrap();
         RouteKey::of(zones.classify(&host), |_| None).and_then(|key| adit.find(key)).is_some()
@@ -56,6 +68,16 @@ fn table_of_all(_: &mut Criterion) {
         let Destination::TunnelByName { name, .. } = zones.classify(&host) else { return false };
         papaya.pin().get(name.as_str()).cloned().is_some()
     };
+    let dashmap_find = |host: &[u8]| {
+        let host = Host::parse(host, HostSource::Header).unwrap();
+        let Destination::TunnelByName { name, .. } = zones.classify(&host) else { return false };
+        dashmap.get(name.as_str()).map(|entry| Arc::clone(&entry)).is_some()
+    };
+    let matchit_find = |host: &[u8]| {
+        let host = Host::parse(host, HostSource::Header).unwrap();
+        let Destination::TunnelByName { name, .. } = zones.classify(&host) else { return false };
+        matchit.read().unwrap().at(name.as_str()).map(|matched| Arc::clone(matched.value)).is_ok()
+    };
     let parse = |host: &[u8]| {
         let host = Host::parse(host, HostSource::Header).unwrap();
         matches!(zones.classify(&host), Destination::TunnelByName { .. })
@@ -69,25 +91,73 @@ fn table_of_all(_: &mut Criterion) {
     let register_papaya =
         |number: u64| drop(papaya.pin().insert(name(number), Arc::new((number, Arc::new(number)))).cloned());
 
+    let register_dashmap =
+        |number: u64| drop(dashmap.insert(name(number), Arc::new((number, Arc::new(number)))));
+    let register_matchit = |number: u64| {
+        let mut router = matchit.write().unwrap();
+        *router.at_mut(&name(number)).unwrap().value = Arc::new((number, Arc::new(number)));
+    };
+
     for (title, hosts) in
         [("any of 1,000,000 hosts", Hosts::new(TUNNELS)), ("1,000 hot hosts", Hosts::new(HOT))]
     {
         println!("\n{title}, ns a lookup    quiet  with {REGISTRATIONS_A_SECOND} registrations/s  ratio");
         row("host parsing alone", &hosts, parse, |_| {});
+        row("adit: parse, find with a reader", &hosts, adit_reader, register_adit);
         row("adit: parse, find", &hosts, adit_find, register_adit);
         row("adit: parse, look", &hosts, adit_look, register_adit);
         row("adit: parse, find, choose, begin", &hosts, adit_dispatch, register_adit);
         row("RwLock<HashMap>: parse, get", &hosts, locked_find, register_locked);
         row("papaya: parse, get", &hosts, papaya_find, register_papaya);
+        row("DashMap: parse, get", &hosts, dashmap_find, register_dashmap);
+        row("RwLock<matchit>: parse, at", &hosts, matchit_find, register_matchit);
     }
     let hosts = Hosts::new(HOT);
     let allocations = allocation_counter::measure(|| {
         for host in hosts.iter() {
-            assert!(adit_find(host) && adit_look(host));
+            assert!(adit_find(host) && adit_look(host) && adit_reader(host));
         }
     });
-    println!("\nallocations in {} lookups: {}", LOOKUPS * 2, allocations.count_total);
+    println!("\nallocations in {} lookups: {}", LOOKUPS * 3, allocations.count_total);
 }
+
+/// What a load costs that waits for the one before it, in as much memory as the parts of the table have.
+fn limits() {
+    println!("one load after another, at random in");
+    for (title, bytes) in [
+        ("16 KiB (a core's own cache)", 16 << 10),
+        ("32 MiB (a million hashes and pointers)", 32 << 20),
+        ("128 MiB (a million tunnels)", 128 << 20),
+    ] {
+        println!("{title:40} {:6.1} ns", chase(bytes));
+    }
+}
+
+/// One cycle through all lines of `bytes` of memory, in the order of a shuffled deck.
+fn chase(bytes: usize) -> f64 {
+    let lines = bytes / size_of::<Line>();
+    let mut order: Vec<usize> = (0..lines).collect();
+    for at in (1..lines).rev() {
+        order.swap(at, mix(at as u64) as usize % (at + 1));
+    }
+    let mut memory = vec![Line::default(); lines];
+    for (at, line) in order.iter().enumerate() {
+        memory[*line][0] = order[(at + 1) % lines] as u64;
+    }
+    let mut at = 0;
+    let mut rounds: Vec<f64> = (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            (0..LOOKUPS).for_each(|_| at = memory[at][0] as usize);
+            start.elapsed().as_nanos() as f64 / LOOKUPS as f64
+        })
+        .collect();
+    black_box(at);
+    rounds.sort_by(f64::total_cmp);
+    rounds[ROUNDS / 2]
+}
+
+type Line = [u64; 8];
 
 fn criterion_figures(criterion: &mut Criterion) {
     let zones = zones();
@@ -180,6 +250,18 @@ fn papaya_map() -> papaya::HashMap<String, Entry> {
         map.pin().insert(name(number), Arc::new((number, Arc::new(number))));
     }
     map
+}
+
+fn dashmap() -> DashMap<String, Entry> {
+    (0..TUNNELS).map(|number| (name(number), Arc::new((number, Arc::new(number))))).collect()
+}
+
+fn matchit_router() -> RwLock<matchit::Router<Entry>> {
+    let mut router = matchit::Router::new();
+    for number in 0..TUNNELS {
+        router.insert(name(number), Arc::new((number, Arc::new(number)))).unwrap();
+    }
+    RwLock::new(router)
 }
 
 /// What the other maps hold: a tunnel that points to its agent.
