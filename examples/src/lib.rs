@@ -17,7 +17,6 @@ mod carriers;
 mod files;
 mod io;
 mod random;
-mod udp;
 
 use rustls::crypto::CryptoProvider;
 use std::sync::Arc;

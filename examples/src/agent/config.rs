@@ -56,6 +56,17 @@ pub struct Config {
     pub terms: Terms,
 }
 
+impl Config {
+    /// What gets visitors' datagrams: the service of a UDP tunnel; or one for QUIC, where TLS is ended on this side.
+    pub fn udp_upstream(&self) -> Option<Upstream> {
+        match &self.tunnel {
+            Tunnel::Udp { upstream, .. } => Some(upstream.clone()),
+            Tunnel::Tls { .. } => self.local.quic.map(Upstream::from),
+            Tunnel::Http { .. } | Tunnel::Tcp { .. } | Tunnel::Auto { .. } => None,
+        }
+    }
+}
+
 /// The gateway and how the agent proves who it is.
 #[derive(Clone, Debug, Args)]
 pub struct Link {
@@ -122,6 +133,17 @@ pub enum Tunnel {
         #[arg(long)]
         public_port: Option<u16>,
     },
+    /// UDP on a public port of the gateway: DNS, games, WireGuard.
+    Udp {
+        /// The local service: a port, or host:port.
+        upstream: Upstream,
+        /// The tunnel's name; made up by the gateway if left out.
+        #[arg(long)]
+        name: Option<String>,
+        /// The public port; the gateway picks one if left out.
+        #[arg(long)]
+        public_port: Option<u16>,
+    },
     /// TLS that only this agent ends: the gateway forwards what it can't read.
     Tls {
         /// The local service, plain: a port, or host:port.
@@ -139,6 +161,7 @@ impl Tunnel {
             Self::Http { upstream, .. }
             | Self::Tcp { upstream, .. }
             | Self::Auto { upstream, .. }
+            | Self::Udp { upstream, .. }
             | Self::Tls { upstream, .. } => upstream,
         }
     }
@@ -149,6 +172,7 @@ impl Tunnel {
             Self::Http { name, .. }
             | Self::Tcp { name, .. }
             | Self::Auto { name, .. }
+            | Self::Udp { name, .. }
             | Self::Tls { name, .. } => name.as_deref(),
         }
     }

@@ -1,6 +1,7 @@
 //! From the gateway's address to a session that is about to begin, by each of the carriers.
 
 use super::config::Link;
+use super::outward::connect_tcp;
 use crate::carriers::{alpn, binding, quic_binding};
 use crate::{BoxError, provider};
 use adit_mux::carrier::{h2, quic, websocket};
@@ -131,7 +132,7 @@ async fn plain(address: &str) -> Result<TcpStream, BoxError> {
 pub(crate) async fn tls(link: &Link, carrier: Carrier) -> Result<TlsStream<TcpStream>, BoxError> {
     let config = tls_config(link, carrier)?;
     let name = ServerName::try_from(link.server_name.clone())?;
-    let socket = tcp(&link.gateway).await?;
+    let socket = connect_tcp(&link.gateway, DIAL_DEADLINE).await?;
     let io = TlsConnector::from(Arc::new(config)).connect(name, socket).await?;
     // A server that doesn't speak our protocol gets no credential (W-27).
     if io.get_ref().1.alpn_protocol() != alpn(carrier) {

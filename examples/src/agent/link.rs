@@ -7,9 +7,9 @@ use super::report::Event;
 use super::serve::Server;
 use super::tunnel;
 use super::vault::Vault;
-use crate::udp::Flows;
 use crate::{BoxError, random};
 use adit_errors::{Code, Envelope, Refusal};
+use adit_mux::flow::Flows;
 use adit_mux::{Carrier, Incoming, Session, Stream};
 use adit_wire_proto::agent::Options;
 use adit_wire_proto::control::{Notice, Offer, Registered, Request, Settings, TunnelStatus};
@@ -186,14 +186,9 @@ async fn begin(
     }
     report(tunnel::serving(config, &registered));
     keys.rotate(&mut control, report).await?;
-    let server = Server::new(
-        config.tunnel.upstream().clone(),
-        &config.local,
-        Flows::of(session.clone()),
-        &registered,
-        vault.clone(),
-        domain.cloned(),
-    );
+    let (flows, delivery) = Flows::new(session.clone());
+    tokio::spawn(delivery);
+    let server = Server::new(config, flows, &registered, vault.clone(), domain.cloned());
     Ok((Shift { session, incoming, control, server }, Renewal::new(vault, registered)))
 }
 

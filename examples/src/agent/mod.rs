@@ -7,12 +7,14 @@ mod dial;
 mod domain;
 mod link;
 mod local;
+mod outward;
 mod reach;
 mod report;
 mod serve;
 mod share;
 mod terms;
 mod tunnel;
+mod udp;
 mod vault;
 
 pub use carriers::Carriers;

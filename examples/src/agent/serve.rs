@@ -1,23 +1,21 @@
 //! What the agent does with a visitor's stream: it dials the local service and relays, ending TLS first if it is the
 //! one who does.
 
-use super::config::Upstream;
+use super::config::{Config, Upstream};
 use super::domain::{Domain, Met};
 use super::local::Local;
+use super::udp;
 use super::vault::Vault;
-use crate::udp::{Flow, Flows};
+use adit_mux::flow::Flows;
 use adit_mux::{IncomingStream, RelayOptions, Stream, relay};
 use adit_tls_modes::{SniffLimits, sniff};
 use adit_wire_proto::control::{Generation, Registered, RegistrationId};
-use adit_wire_proto::datagram::Datagram;
 use adit_wire_proto::{CloseCode, Protocol, StreamHead};
-use bytes::Bytes;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long the local service may take to accept a connection, unless the stream's head says less.
@@ -30,6 +28,8 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct Server {
     upstream: Arc<Upstream>,
+    /// What gets visitors' datagrams, if anything does.
+    udp: Option<Arc<Upstream>>,
     registration: RegistrationId,
     generation: Generation,
     local: Local,
@@ -39,10 +39,9 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Serves `registered` from `upstream`; with a `vault`, this is where visitors' TLS ends.
+    /// Serves `registered` as `config` says; with a `vault`, this is where visitors' TLS ends.
     pub(super) fn new(
-        upstream: Upstream,
-        local: &Local,
+        config: &Config,
         flows: Flows,
         registered: &Registered,
         vault: Option<Arc<Vault>>,
@@ -50,10 +49,11 @@ impl Server {
     ) -> Self {
         let (registration, generation) = (registered.registration, registered.generation);
         Self {
-            upstream: Arc::new(upstream),
+            upstream: Arc::new(config.tunnel.upstream().clone()),
+            udp: config.udp_upstream().map(Arc::new),
             registration,
             generation,
-            local: local.clone(),
+            local: config.local.clone(),
             flows,
             vault,
             domain,
@@ -73,7 +73,7 @@ impl Server {
             return stream.refuse(CloseCode::UNKNOWN_TUNNEL);
         }
         if head.protocol() == Protocol::UDP {
-            return self.visit_by_quic(stream).await;
+            return self.visit_by_udp(stream).await;
         }
         // The head says who visits, never where to connect to: that is our owner's choice alone (W-28, R-25).
         let socket = match self.connect(&head).await {
@@ -93,14 +93,14 @@ impl Server {
         }
     }
 
-    /// Carries a QUIC connection's datagrams, which only the local service can read.
-    async fn visit_by_quic(self, stream: IncomingStream) {
-        let socket = match self.local.quic {
-            Some(upstream) => udp_socket(upstream).await,
+    /// Carries a visitor's datagrams.
+    async fn visit_by_udp(self, stream: IncomingStream) {
+        let socket = match &self.udp {
+            Some(upstream) => udp::socket(upstream).await,
             None => return stream.refuse(CloseCode::UPSTREAM_UNREACHABLE),
         };
         match socket {
-            Ok(socket) => carry(self.flows.accepted(stream.accept()), &socket).await,
+            Ok(socket) => udp::carry(self.flows.accepted(stream.accept()), &socket).await,
             Err(error) => {
                 tracing::warn!(kind = ?error.kind(), "the local service can't be reached");
                 stream.refuse(CloseCode::UPSTREAM_UNREACHABLE);
@@ -155,38 +155,6 @@ async fn end_tls(
     };
     let mut visitor = timeout_at(deadline, accepted).await??;
     tokio::io::copy_bidirectional(&mut visitor, &mut socket).await
-}
-
-/// A socket of its own for each visitor, on any port, of the family of `upstream`.
-async fn udp_socket(upstream: SocketAddr) -> io::Result<UdpSocket> {
-    let any: IpAddr = match upstream {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(upstream).await?;
-    Ok(socket)
-}
-
-/// Until the gateway ends the flow, which it does when both sides are silent.
-async fn carry(mut flow: Flow, socket: &UdpSocket) {
-    let mut buffer = vec![0; Datagram::MAX_PAYLOAD_BYTES];
-    loop {
-        tokio::select! {
-            datagram = flow.receive() => match datagram {
-                // What can't be sent is lost, as on any way.
-                Some(datagram) => drop(socket.send(&datagram).await),
-                None => return,
-            },
-            received = socket.recv(&mut buffer) => {
-                // An error is what ICMP said of a datagram before.
-                let Ok(length) = received else { continue };
-                if flow.send(Bytes::copy_from_slice(&buffer[..length])).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
 }
 
 fn unreachable(error: &io::Error) -> CloseCode {

@@ -29,6 +29,7 @@ fn kind(tunnel: &Tunnel) -> Register {
             register
         }
         Tunnel::Tcp { public_port, .. } => on_port(Register::new(Protocol::TCP, claim), *public_port),
+        Tunnel::Udp { public_port, .. } => on_port(Register::new(Protocol::UDP, claim), *public_port),
         Tunnel::Auto { public_port, .. } => on_port(Register::new(Protocol::AUTO, claim), *public_port),
     }
 }
@@ -45,6 +46,7 @@ pub(super) fn serving(config: &Config, registered: &Registered) -> Event {
         (Some(first), Tunnel::Http { .. } | Tunnel::Tls { .. }) => {
             curl(first, &config.link.ca.display().to_string())
         }
+        (Some(first), Tunnel::Udp { .. }) => first.replacen("udp://", "nc -u ", 1).replace(':', " "),
         (Some(first), Tunnel::Tcp { upstream, .. } | Tunnel::Auto { upstream, .. }) => {
             connection_string(first, upstream.address().1)
         }

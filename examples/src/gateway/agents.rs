@@ -8,9 +8,9 @@ use super::reach;
 use super::registrar::{Applicant, Grant, Registrar};
 use super::signing::SigningOffice;
 use super::tokens::{Presented, Tokens};
-use crate::udp::Flows;
 use crate::{BoxError, random};
 use adit_errors::{Code, Refusal};
+use adit_mux::flow::Flows;
 use adit_mux::{Incoming, Session, Stream};
 use adit_tls_modes::{ServerName, SniffRoom};
 use adit_wire_proto::control::{
@@ -128,7 +128,8 @@ impl Gatekeeper {
         tracing::info!(session = %settings.session, %carrier, software = ?offer.software, "an agent is connected");
         control.welcome(&authorised, settings).await?;
         let (notices, waiting) = mpsc::channel(MAX_WAITING_NOTICES);
-        let flows = Flows::of(session.clone());
+        let (flows, delivery) = Flows::new(session.clone());
+        tokio::spawn(delivery);
         let mut desk = Desk {
             keeper: self,
             credential: secret.id(),

@@ -3,7 +3,7 @@
 use super::{Clock, WakeHook};
 use crate::acme::Authority;
 use adit_naming::{CustomDomain, TunnelName};
-use adit_router::{Cents, Detector, WakeLimits};
+use adit_router::{Cents, Detector, UdpFlowLimits, WakeLimits};
 use adit_tls_modes::{ChallengeKind, SourceNetwork};
 use clap::Parser;
 use serde::Deserialize;
@@ -42,13 +42,25 @@ pub struct Flags {
     /// Where `/health` and `/ready` are answered. [default: 127.0.0.1:9090]
     #[arg(long)]
     pub admin: Option<SocketAddr>,
-    /// The address on which public TCP ports are opened. [default: 127.0.0.1]
+    /// The address on which public TCP and UDP ports are opened. [default: 127.0.0.1]
     #[arg(long)]
     pub tcp_address: Option<IpAddr>,
     /// The public TCP ports that tunnels may have, both ends included. [default: 35000-35999]
     #[arg(long, value_parser = ports)]
     #[serde(default, deserialize_with = "ports_from_text")]
     pub tcp_ports: Option<(u16, u16)>,
+    /// The public UDP ports that tunnels may have, both ends included. [default: 19000-19999]
+    #[arg(long, value_parser = ports)]
+    #[serde(default, deserialize_with = "ports_from_text")]
+    pub udp_ports: Option<(u16, u16)>,
+    /// How many UDP visitors a public port may have at once; then the oldest goes. Agents allow 1,024 streams, of whatever
+    /// tunnels. [default: 1000]
+    #[arg(long)]
+    pub udp_flows: Option<usize>,
+    /// How many times the octets that came from it a UDP visitor may be sent before it is heard of again; servers of long
+    /// answers, as for DNS, need more. [default: 3]
+    #[arg(long)]
+    pub udp_answer_ratio: Option<u32>,
     /// Networks of the load balancers through which all visitors come, such as 10.0.0.0/8: each of their connections has
     /// to begin with a PROXY header, and nobody else may connect. [default: none, visitors connect by themselves]
     #[arg(long, value_delimiter = ',', value_parser = network)]
@@ -136,10 +148,14 @@ pub struct Config {
     pub quic_unproven: usize,
     /// Where liveness and readiness are answered.
     pub admin: SocketAddr,
-    /// The address on which public TCP ports are opened.
+    /// The address on which public TCP and UDP ports are opened.
     pub tcp_address: IpAddr,
     /// The public TCP ports, both ends included.
     pub tcp_ports: (u16, u16),
+    /// The public UDP ports, both ends included.
+    pub udp_ports: (u16, u16),
+    /// How many visitors a public UDP port has, and for how long.
+    pub udp_limits: UdpFlowLimits,
     /// Networks of the load balancers through which all visitors come; none if they connect by themselves.
     pub proxy_from: Vec<SourceNetwork>,
     /// A folder of certificates for the edge.
@@ -187,6 +203,8 @@ impl Default for Config {
             admin: local(9090),
             tcp_address: Ipv4Addr::LOCALHOST.into(),
             tcp_ports: (35_000, 35_999),
+            udp_ports: (19_000, 19_999),
+            udp_limits: UdpFlowLimits::new().max_flows(1_000),
             proxy_from: Vec::new(),
             certificates: None,
             client_ca: Vec::new(),
@@ -208,8 +226,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Everything on free ports of the loopback interface, with state in `state`.
-    pub fn on_loopback(state: PathBuf, tcp_ports: (u16, u16)) -> Self {
+    /// Everything on free ports of the loopback interface, with state in `state`; `ports` are for TCP and for UDP.
+    pub fn on_loopback(state: PathBuf, ports: (u16, u16)) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self {
             agents: any,
@@ -217,7 +235,8 @@ impl Config {
             https: any,
             quic: Some(any),
             admin: any,
-            tcp_ports,
+            tcp_ports: ports,
+            udp_ports: ports,
             state,
             ..Self::default()
         }
@@ -253,6 +272,13 @@ impl Flags {
             let challenge = self.acme_challenge.or(file.acme_challenge).unwrap_or(ChallengeKind::Http01);
             (authority, challenge)
         });
+        let mut udp_limits = default.udp_limits;
+        if let Some(flows) = self.udp_flows.or(file.udp_flows) {
+            udp_limits = udp_limits.max_flows(flows);
+        }
+        if let Some(times) = self.udp_answer_ratio.or(file.udp_answer_ratio) {
+            udp_limits = udp_limits.answer_ratio(times);
+        }
         let lifetime = self.certificate_seconds.or(file.certificate_seconds);
         Ok(Config {
             zone: self.zone.or(file.zone).unwrap_or(default.zone),
@@ -264,6 +290,8 @@ impl Flags {
             admin: self.admin.or(file.admin).unwrap_or(default.admin),
             tcp_address: self.tcp_address.or(file.tcp_address).unwrap_or(default.tcp_address),
             tcp_ports: self.tcp_ports.or(file.tcp_ports).unwrap_or(default.tcp_ports),
+            udp_ports: self.udp_ports.or(file.udp_ports).unwrap_or(default.udp_ports),
+            udp_limits,
             proxy_from: self.proxy_from.or(file.proxy_from).unwrap_or(default.proxy_from),
             certificates: self.certificates.or(file.certificates),
             client_ca: self.client_ca.or(file.client_ca).unwrap_or(default.client_ca),

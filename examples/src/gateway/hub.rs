@@ -6,8 +6,8 @@ use super::life::Life;
 use super::receivers::Receivers;
 use super::revocations::Revocations;
 use super::{WEBHOOKS, moment};
-use crate::udp::Flows;
 use adit_errors::{Code, Refusal};
+use adit_mux::flow::Flows;
 use adit_mux::{Session, Stream};
 use adit_naming::{Host, TunnelName, Zone, Zones};
 use adit_router::{
@@ -122,7 +122,7 @@ pub(super) struct Public {
     pub(super) http_port: u16,
     /// Of HTTPS.
     pub(super) https_port: u16,
-    /// Of TCP tunnels.
+    /// Of TCP and UDP tunnels.
     pub(super) tcp_address: IpAddr,
 }
 
@@ -152,9 +152,10 @@ impl Hub {
     pub(super) fn addresses(&self, protocol: Protocol, name: &TunnelName, port: Option<u16>) -> Vec<String> {
         let host = self.zone.host_of(name.borrowed());
         let Public { http_port, https_port, tcp_address } = self.public;
-        let by_port = port.map(|port| format!("tcp://{}", SocketAddr::new(tcp_address, port)));
+        let scheme = if protocol == Protocol::UDP { "udp" } else { "tcp" };
+        let by_port = port.map(|port| format!("{scheme}://{}", SocketAddr::new(tcp_address, port)));
         let by_host = match protocol {
-            Protocol::TCP => Vec::new(),
+            Protocol::TCP | Protocol::UDP => Vec::new(),
             Protocol::HTTPS => vec![format!("https://{host}:{https_port}")],
             _ => vec![format!("http://{host}:{http_port}"), format!("https://{host}:{https_port}")],
         };

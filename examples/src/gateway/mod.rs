@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  http, https ─► proxy ─► hub ─► an agent's session       doors ─► agents ─► registrar ─► hub
-//!  tcp ──────────────────► hub ─┘                          state: authority; keyring: credential
+//!  tcp, udp ─────────────► hub ─┘                          state: authority; keyring: credential
 //! ```
 
 mod admin;
@@ -39,6 +39,7 @@ mod state;
 mod tcp;
 mod terms;
 mod tokens;
+mod udp;
 mod udp_socket;
 mod visit;
 

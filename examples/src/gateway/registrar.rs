@@ -3,34 +3,33 @@
 mod certificates;
 mod details;
 mod owner;
+mod ports;
 mod tunnel;
 
 use super::hub::{Hub, Link};
 use super::journal::Journal;
 use super::terms::PolicyDocument;
 use super::tokens::Tokens;
-use super::{Config, reach, take_visits, tcp};
+use super::{Config, reach};
 use crate::random;
-use crate::udp::Flows;
 use adit_errors::{Code, Refusal};
 use adit_mux::Session;
+use adit_mux::flow::Flows;
 use adit_naming::ownership::{Claim, MemoryStore, OwnerId, OwnershipRules, Registry};
 use adit_naming::{NameRules, NameStyle, Timestamp, TunnelName};
-use adit_router::{
-    Attached, Changes, Command, Join, Policy, PortLease, PortPool, Record, State, Transport, TunnelId,
-};
+use adit_router::{Attached, Changes, Command, Join, Policy, PortLease, Record, State, TunnelId};
 use adit_wire_proto::Protocol;
 use adit_wire_proto::control::{
     self, Generation, Notice, Register, Registered, RegistrationId, TlsMode, TunnelStatus, Visibility,
 };
 use adit_wire_proto::credential::CredentialId;
+use ports::Ports;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tunnel::{PublicPort, Tunnel};
+use tunnel::Tunnel;
 
 /// How many ports are tried for a tunnel that takes any, before it is told that there is none.
 const MAX_PORT_ATTEMPTS: u32 = 32;
@@ -50,7 +49,7 @@ pub(super) struct Registrar {
 /// What has been granted.
 struct Books {
     names: Registry<MemoryStore>,
-    ports: PortPool,
+    ports: Ports,
     /// Tunnels by name: as many as there are owned names, and one credential owns them all here.
     tunnels: HashMap<TunnelName, Tunnel>,
     next_registration: RegistrationId,
@@ -91,10 +90,9 @@ pub(super) struct Applicant<'a> {
 
 impl Registrar {
     pub(super) fn new(hub: Arc<Hub>, tokens: Arc<Tokens>, owner: OwnerId, config: Config) -> Self {
-        let tcp_ports = config.tcp_ports.0..=config.tcp_ports.1;
         let books = Books {
             names: Registry::new(MemoryStore::new(), OwnershipRules::default()),
-            ports: PortPool::new(Transport::Tcp, [tcp_ports]),
+            ports: Ports::new(&config),
             tunnels: HashMap::new(),
             next_registration: RegistrationId::FIRST,
         };
@@ -159,7 +157,7 @@ impl Registrar {
         loop {
             let lease = self.lease(&name, &wish)?;
             let Some(open) = &lease else { return self.attach(applicant, name, lease, wish) };
-            match self.listen(&name, open).await {
+            match self.listen(&name, wish.protocol, open).await {
                 Ok(()) => return self.attach(applicant, name, lease, wish),
                 Err(refusal) if attempts <= 1 => return Err(refusal),
                 // Another program has that one; whoever takes any port gets the next.
@@ -194,8 +192,10 @@ impl Registrar {
             tunnel.life.handle_suspended();
             self.journal.note("tunnel.disconnected", grant.name.as_str());
         }
-        if let Some(lease) = &grant.lease {
-            books.ports.disconnect(lease, Instant::now());
+        let protocol = books.tunnels.get(&grant.name).map(|tunnel| tunnel.protocol);
+        let ports = protocol.and_then(|protocol| books.ports.of(protocol));
+        if let (Some(lease), Some(ports)) = (&grant.lease, ports) {
+            ports.disconnect(lease, Instant::now());
         }
     }
 
@@ -244,70 +244,6 @@ impl Registrar {
         Ok(Entered { id: tunnel.record.id(), is_private: tunnel.is_private })
     }
 
-    /// A port for the tunnel, if it is to have one.
-    fn lease(&self, name: &TunnelName, wish: &Wish) -> Result<Option<PortLease>, Refusal> {
-        if wish.is_private || !matches!(wish.protocol, Protocol::TCP | Protocol::AUTO) {
-            return Ok(None);
-        }
-        let mut books = self.books();
-        let Books { tunnels, ports, .. } = &mut *books;
-        let tunnel = tunnels.get(name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
-        let (id, now) = (tunnel.record.id(), Instant::now());
-        let lease = match wish.port {
-            Some(port) if port != 0 => ports.claim(id, port, now),
-            _ => ports.claim_any(id, random::number(), now),
-        };
-        lease.map(Some).map_err(|error| Refusal::from(&error))
-    }
-
-    /// Opens the public port, unless the tunnel has it open.
-    async fn listen(&self, name: &TunnelName, lease: &PortLease) -> Result<(), Refusal> {
-        let port = lease.port();
-        {
-            let mut books = self.books();
-            // Whoever had the port before has lost it by now, or the lease would not have been given.
-            for (other, tunnel) in &mut books.tunnels {
-                if other != name && tunnel.port.as_ref().is_some_and(|held| held.lease.port() == port) {
-                    tunnel.port = None;
-                }
-            }
-            let held = books.tunnels.get_mut(name).and_then(|tunnel| tunnel.port.as_mut());
-            if let Some(held) = held.filter(|held| held.lease.port() == port) {
-                held.lease = lease.clone();
-                return Ok(());
-            }
-        }
-        let listener = match TcpListener::bind((self.config.tcp_address, port)).await {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::warn!(port, kind = ?error.kind(), "a public port can't be opened");
-                self.set_aside(name, port);
-                let message =
-                    format!("port {port} is in use outside this gateway; ask for port 0 to get any");
-                return Err(Refusal::new(Code::PORT_UNAVAILABLE, message));
-            }
-        };
-        let visitors = tokio::spawn(take_visits(Arc::clone(&self.hub), listener, tcp::serve)).abort_handle();
-        let public = PublicPort { lease: lease.clone(), visitors };
-        if let Some(tunnel) = self.books().tunnels.get_mut(name) {
-            tunnel.port = Some(public);
-        }
-        Ok(())
-    }
-
-    /// Gives nobody a port that another program has, for as long as a port waits for its tunnel.
-    fn set_aside(&self, name: &TunnelName, port: u16) {
-        let (mut books, now) = (self.books(), Instant::now());
-        let Books { tunnels, ports, .. } = &mut *books;
-        if let Some(tunnel) = tunnels.get(name) {
-            ports.release(tunnel.record.id(), port);
-        }
-        let outsider = TunnelId::from_u128(random::wide());
-        if let Ok(lease) = ports.claim(outsider, port, now) {
-            ports.disconnect(&lease, now);
-        }
-    }
-
     /// Makes the tunnel lead to the applicant; whoever served it before is told to stop for good.
     fn attach(
         &self,
@@ -323,7 +259,8 @@ impl Registrar {
         let tunnel = tunnels.get_mut(&name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
         tunnel.record.update(wish.details).map_err(|error| Refusal::from(&error))?;
         tunnel.is_private = wish.is_private;
-        if let Some(port) = tunnel.port.take_if(|_| wish.is_private) {
+        let taken_back = tunnel.port.take_if(|_| wish.is_private);
+        if let (Some(port), Some(ports)) = (taken_back, ports.of(tunnel.protocol)) {
             ports.release(tunnel.record.id(), port.lease.port());
         }
         let mut token = None;
@@ -423,9 +360,10 @@ fn protocol(wanted: &Register) -> Result<Protocol, Refusal> {
         (Protocol::AUTO, TlsMode::UNSPECIFIED) => Ok(Protocol::AUTO),
         (Protocol::HTTPS, TlsMode::UNSPECIFIED | TlsMode::PASSTHROUGH) => Ok(Protocol::HTTPS),
         (Protocol::TCP, TlsMode::UNSPECIFIED | TlsMode::NONE) => Ok(Protocol::TCP),
+        (Protocol::UDP, TlsMode::UNSPECIFIED | TlsMode::NONE) => Ok(Protocol::UDP),
         _ => Err(Refusal::new(
             Code::UNSUPPORTED_FEATURE,
-            "this gateway carries http with TLS at the edge, https passed through, tcp, and auto",
+            "this gateway carries http with TLS at the edge, https passed through, tcp, udp, and auto",
         )),
     }
 }

@@ -10,6 +10,7 @@ mod reach;
 mod rows;
 mod table;
 mod tls_rows;
+mod udp;
 mod upstream;
 mod visitor;
 mod world;
@@ -51,6 +52,7 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("WebSocket echo", rows::websocket(&world)).await;
     table.row("server-sent events, one by one", rows::server_sent_events(&world)).await;
     table.row("TCP echo with half-close", rows::tcp_echo(&world)).await;
+    table.row("UDP echo, datagrams of all lengths", udp::echo(&mut world)).await;
     table.row("100 MiB up, digests equal", rows::large_upload(&world)).await;
     table.row("100 MiB down, digests equal", rows::large_download(&world)).await;
     table.row("1,000 requests at once", rows::crowd(&world)).await;

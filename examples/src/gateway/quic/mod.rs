@@ -17,7 +17,6 @@ use super::hub::{Facts, Hub};
 use super::quic_agents::QuicAgents;
 use super::udp_socket::{BUFFER_BYTES, SharedSocket};
 use super::{life, tcp};
-use crate::udp::Flow;
 use crate::{BoxError, provider};
 use adit_naming::{Host, HostSource};
 use adit_router::{Pace, Traffic, Visit};
@@ -263,7 +262,7 @@ async fn carry(
     let describe = |head: adit_wire_proto::StreamHeadBuilder| head.visitor(path.peer).host(host.to_string());
     let opened = hub.open_as(Some(Protocol::UDP), |hub| hub.find(host), describe).await;
     let (stream, work) = opened?;
-    let mut flow: Flow = work.handle().flows.opened(stream);
+    let (sender, mut receiver) = work.handle().flows.opened(stream);
     // Datagrams that wait too long for their turn are lost, as on any way that is too narrow.
     let paces = &tunnel.facts().paces;
     let keep_pace = async |datagram: &Bytes, own: Option<&Pace>| {
@@ -279,9 +278,9 @@ async fn carry(
                 let Some(datagram) = datagram else { return Ok(()) };
                 charge(&datagram)?;
                 keep_pace(&datagram, paces.as_ref().map(|paces| &paces.to_agent)).await;
-                flow.send(datagram).await?;
+                sender.send(datagram)?;
             }
-            answer = flow.receive() => match answer {
+            answer = receiver.receive() => match answer? {
                 Some(answer) => {
                     charge(&answer)?;
                     keep_pace(&answer, paces.as_ref().map(|paces| &paces.to_visitor)).await;

@@ -325,8 +325,8 @@ impl Registrar {
     fn forget(&self, books: &mut Books, name: &TunnelName) {
         let Some(tunnel) = books.tunnels.remove(name) else { return };
         let id = tunnel.record.id();
-        if let Some(port) = &tunnel.port {
-            books.ports.release(id, port.lease.port());
+        if let (Some(port), Some(ports)) = (&tunnel.port, books.ports.of(tunnel.protocol)) {
+            ports.release(id, port.lease.port());
         }
         self.hub.routes.withdraw(id);
         tunnel.life.signal();
@@ -435,7 +435,8 @@ fn protocol(name: Option<&str>) -> Result<Protocol, Refusal> {
         Some("auto") => Ok(Protocol::AUTO),
         Some("https") => Ok(Protocol::HTTPS),
         Some("tcp") => Ok(Protocol::TCP),
-        Some(_) => Err(Refusal::new(Code::VALIDATION_FAILED, "protocol is auto, http, https or tcp")),
+        Some("udp") => Ok(Protocol::UDP),
+        Some(_) => Err(Refusal::new(Code::VALIDATION_FAILED, "protocol is auto, http, https, tcp or udp")),
     }
 }
 
@@ -452,6 +453,7 @@ pub(super) fn protocol_name(protocol: Protocol) -> &'static str {
         Protocol::HTTPS => "https",
         Protocol::TCP => "tcp",
         Protocol::AUTO => "auto",
+        Protocol::UDP => "udp",
         _ => "http",
     }
 }

@@ -109,7 +109,8 @@ impl Tunnel {
     fn public_keys(&self, domains: &[(CustomDomain, TunnelName)]) -> Vec<OwnedRouteKey> {
         match (self.protocol, &self.port) {
             (Protocol::TCP, Some(port)) => vec![RouteKey::tcp_port(port.lease.port()).into_owned()],
-            (Protocol::TCP, None) => Vec::new(),
+            (Protocol::UDP, Some(port)) => vec![RouteKey::udp_port(port.lease.port()).into_owned()],
+            (Protocol::TCP | Protocol::UDP, None) => Vec::new(),
             (_, port) => {
                 let own = domains.iter().filter(|(_, name)| name == self.record.name());
                 let domains = own.map(|(domain, _)| RouteKey::domain(domain.borrowed()).into_owned());
