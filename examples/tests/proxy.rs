@@ -15,13 +15,16 @@ use tokio::process::{Child, Command};
 async fn an_agent_reaches_its_gateway_through_the_proxy_of_its_environment() {
     let (world, upstream, proxy) = (World::start().await, Greeter::start("a").await, Proxy::start().await);
     let address = format!("http://me:sec%20ret@{}", proxy.address);
-    let mut agent = Program::start(&world, &upstream, &[("HTTPS_PROXY", &address)]);
-    agent.says("\"event\":\"serving\"").await;
-    assert!(raw(world.http().await, &get(&world.host("my-app"))).await.ends_with('a'));
     let gateway = world.gateway.agent_address();
-    let head = proxy.heads().remove(0);
-    assert!(head.starts_with(&format!("CONNECT {gateway} HTTP/1.1\r\nHost: {gateway}\r\n")), "{head}");
-    assert!(head.contains("\r\nProxy-Authorization: Basic bWU6c2VjIHJldA==\r\n"), "{head}");
+    for (count, carrier) in ["native", "websocket", "h2"].into_iter().enumerate() {
+        let variables = [("HTTPS_PROXY", address.as_str()), ("ADIT_CARRIER", carrier)];
+        let mut agent = Program::start(&world, &upstream, &variables);
+        agent.says("\"event\":\"serving\"").await;
+        assert!(raw(world.http().await, &get(&world.host("my-app"))).await.ends_with('a'), "{carrier}");
+        let head = proxy.heads().remove(count);
+        assert!(head.starts_with(&format!("CONNECT {gateway} HTTP/1.1\r\nHost: {gateway}\r\n")), "{head}");
+        assert!(head.contains("\r\nProxy-Authorization: Basic bWU6c2VjIHJldA==\r\n"), "{head}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 
 mod support;
 
-use adit_examples::agent::{Terms, Tunnel, Upstream};
+use adit_examples::agent::{Carriers, Link, Terms, Tunnel, Upstream};
+use adit_mux::Carrier;
 use adit_router::UdpFlowLimits;
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,6 +25,25 @@ async fn visitors_and_a_service_exchange_datagrams_of_all_lengths() {
         assert_eq!(ask(&two, b"beside it").await, b"beside it");
     }
     assert_eq!(upstream.visitors(), 2, "each visitor has a socket of its own to the service");
+}
+
+#[tokio::test]
+async fn datagrams_travel_on_every_carrier() {
+    let world = World::start().await;
+    let upstream = Echo::start().await;
+    for carrier in Carrier::ALL {
+        let quic_gateway = world.gateway.quic_address().map(|address| address.to_string());
+        let carriers = Carriers { order: vec![carrier], quic_gateway };
+        let link = Link { carriers, ..world.link() };
+        let mut agent = Agent::start(udp(&upstream, &format!("by-{carrier}"), None), link, &world.secret);
+        let public = agent.serving().await[0].strip_prefix("udp://").unwrap().parse().unwrap();
+        let visitor = visitor(public).await;
+        // On QUIC the longer ones are records, since no datagram of it may be cut.
+        for length in [1, 0, 1100, 1472, 9000, 65_507, 5] {
+            let sent = vec![7; length];
+            assert_eq!(ask(&visitor, &sent).await, sent, "{length} octets by {carrier}");
+        }
+    }
 }
 
 #[tokio::test]

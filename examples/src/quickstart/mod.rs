@@ -16,6 +16,7 @@ mod visitor;
 mod world;
 
 use crate::BoxError;
+use adit_mux::Carrier;
 use clap::Parser;
 use table::Table;
 use world::World;
@@ -52,7 +53,10 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("WebSocket echo", rows::websocket(&world)).await;
     table.row("server-sent events, one by one", rows::server_sent_events(&world)).await;
     table.row("TCP echo with half-close", rows::tcp_echo(&world)).await;
-    table.row("UDP echo, datagrams of all lengths", udp::echo(&mut world)).await;
+    table.row("UDP echo over native", udp::echo(&mut world, Carrier::Native)).await;
+    table.row("UDP echo over WebSocket", udp::echo(&mut world, Carrier::WebSocket)).await;
+    table.row("UDP echo over HTTP/2", udp::echo(&mut world, Carrier::Http2)).await;
+    table.row("UDP echo over QUIC", udp::echo(&mut world, Carrier::Quic)).await;
     table.row("100 MiB up, digests equal", rows::large_upload(&world)).await;
     table.row("100 MiB down, digests equal", rows::large_download(&world)).await;
     table.row("1,000 requests at once", rows::crowd(&world)).await;

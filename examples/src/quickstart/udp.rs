@@ -3,23 +3,21 @@
 use super::World;
 use super::rows::{Outcome, expect, moved};
 use crate::BoxError;
-use crate::agent::{Terms, Tunnel, Upstream};
+use crate::agent::{Tunnel, Upstream};
+use adit_mux::Carrier;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::UdpSocket;
 
-/// The name of the tunnel.
-const NAME: &str = "my-game";
-
 /// How long an answer may take before it is asked for again: UDP may lose it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Datagrams of all lengths arrive whole, and each visitor gets its own answers.
-pub(crate) async fn echo(world: &mut World) -> Outcome {
+/// Datagrams of all lengths arrive whole, and each visitor gets its own answers, whatever the agent came by.
+pub(crate) async fn echo(world: &mut World, carrier: Carrier) -> Outcome {
     let upstream = serve_echo().await?;
-    let tunnel =
-        Tunnel::Udp { upstream: Upstream::from(upstream), name: Some(NAME.to_owned()), public_port: None };
-    let (addresses, _) = world.agent_on(NAME, tunnel, Terms::default()).await?;
+    let name = format!("my-game-{carrier}");
+    let tunnel = Tunnel::Udp { upstream: Upstream::from(upstream), name: Some(name), public_port: None };
+    let addresses = world.agent_by(carrier.name(), tunnel, carrier).await?;
     let public = addresses.first().and_then(|address| address.strip_prefix("udp://")).ok_or("no UDP port")?;
     let (one, two) = (visitor(public).await?, visitor(public).await?);
     let mut total = 0;
@@ -30,7 +28,7 @@ pub(crate) async fn echo(world: &mut World) -> Outcome {
             total += 2 * length;
         }
     }
-    world.stop_agent(NAME);
+    world.stop_agent(carrier.name());
     Ok(moved(total))
 }
 

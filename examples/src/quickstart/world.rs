@@ -5,6 +5,7 @@ use super::{http3, owner, upstream, visitor};
 use crate::BoxError;
 use crate::agent::{self, Carriers, Event, Link, Local, Reach, Secret, Terms, Tunnel, Upstream};
 use crate::gateway::{self, Gateway, WakeHook};
+use adit_mux::Carrier;
 use adit_router::{Cents, Detector};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -124,6 +125,17 @@ impl World {
         terms: Terms,
     ) -> Result<(Vec<String>, Option<String>), BoxError> {
         self.agent_as(name, tunnel, Asked { terms, ..Asked::default() }).await
+    }
+
+    /// The same by one carrier and no other.
+    pub(super) async fn agent_by(
+        &mut self,
+        name: &'static str,
+        tunnel: Tunnel,
+        carrier: Carrier,
+    ) -> Result<Vec<String>, BoxError> {
+        let asked = Asked { carrier: Some(carrier), ..Asked::default() };
+        self.agent_as(name, tunnel, asked).await.map(|(addresses, _token)| addresses)
     }
 
     /// The same for the HTTP upstream.
@@ -318,6 +330,8 @@ pub(super) async fn start_agent(
 struct Asked {
     local: Local,
     terms: Terms,
+    /// The agent's own choice if there is none.
+    carrier: Option<Carrier>,
     /// The gateway's own connect secret if there is none.
     secret: Option<String>,
 }
@@ -330,7 +344,11 @@ async fn start_agent_as(
     asked: Asked,
 ) -> Result<(Runtime, Vec<String>, Option<String>), BoxError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let link = link(gateway, folder);
+    let mut link = link(gateway, folder);
+    if let Some(carrier) = asked.carrier {
+        let quic_gateway = gateway.quic_address().map(|address| address.to_string());
+        link.carriers = Carriers { order: vec![carrier], quic_gateway };
+    }
     let (report, mut events) = mpsc::unbounded_channel();
     let secret = match &asked.secret {
         Some(secret) => secret.parse::<Secret>()?,
