@@ -8,6 +8,7 @@
 
 mod ends;
 mod flows;
+mod observed;
 mod pair;
 mod script;
 mod streams;
