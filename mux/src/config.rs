@@ -123,7 +123,8 @@ impl Config {
 
     /// The largest window that tuning may reach, in octets; default 16 MiB, at least the floor.
     ///
-    /// A stream moves at most three quarters of it in a round trip. The pool should be twice as large, since one
+    /// Where the round trip is under 400 µs it is twice the window that streams start with, if that is less, and only for
+    /// one stream at a time. A stream moves at most three quarters of it in a round trip. The pool should be twice as large, since one
     /// stream may take half of what is left.
     #[must_use]
     pub fn max_window(self, bytes: u32) -> Self {
@@ -143,7 +144,7 @@ impl Config {
     }
 
     /// How many octets a stream buffers for sending before its writer has to wait; default 256 KiB, at least 1. Where many
-    /// streams have something queued each has less: 1 MiB together, but up to 32 KiB each in any case.
+    /// streams have something queued each has less: 1 MiB together, but up to 64 KiB each in any case.
     #[must_use]
     pub fn send_buffer(self, bytes: usize) -> Self {
         Self { send_buffer: bytes.max(1), ..self }

@@ -149,7 +149,8 @@ impl Connection {
     /// left, and always a little. What waits in many queues is out of the cache by the time that it is sent.
     pub(super) fn most_queued(&self) -> usize {
         const TOGETHER: usize = 1024 * 1024;
-        const LEAST: usize = 32 * 1024;
+        // Whole frames, and so many that a writer has time to come back before its stream misses a turn.
+        const LEAST: usize = 4 * 16_376;
         let left = TOGETHER.saturating_sub(self.send_pool.held());
         self.config.send_buffer.min(LEAST.max(left / 2))
     }

@@ -137,8 +137,8 @@ fn many_streams_share_what_may_wait_to_be_sent() {
         queued.push(all);
     }
     assert_eq!(queued[0], 256 * 1024, "one alone has its whole buffer");
-    assert!(queued.is_sorted_by(|one, next| one >= next) && queued[199] == 32 * 1024, "{queued:?}");
-    assert!(queued.iter().sum::<usize>() <= 1024 * 1024 + 200 * 32 * 1024);
+    assert!(queued.is_sorted_by(|one, next| one >= next) && queued[199] == 4 * 16_376, "{queued:?}");
+    assert!(queued.iter().sum::<usize>() <= 1024 * 1024 + 200 * 4 * 16_376);
     // Who was cut short is woken as its queue drains, however full the others are.
     ours.events();
     let frames = ours.sent();
