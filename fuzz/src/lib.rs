@@ -4,6 +4,7 @@
 //! are kept in the tree, so that stable Rust is enough for the tests.
 
 pub mod acme;
+pub mod connect_proxy;
 pub mod errors;
 pub mod mux;
 pub mod naming;
@@ -31,6 +32,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("key_label", naming::key_label),
     ("policy_decision", policy::policy_decision),
     ("webhook_fields", policy::webhook_fields),
+    ("proxy_answer", connect_proxy::proxy_answer),
+    ("proxy_settings", connect_proxy::proxy_settings),
     ("proxy_protocol", proxy_protocol::proxy_protocol),
     ("quic_initial", quic::quic_initial),
     ("router_detect", octets::router_detect),
