@@ -5,14 +5,15 @@ mod support;
 
 use adit_examples::agent::{Carriers, Link, Tunnel};
 use adit_mux::Carrier;
-use support::{Agent, Greeter, World, get, http_tunnel, raw};
+use adit_tls_modes::RoomLimits;
+use support::{Agent, Greeter, PATIENCE, World, get, http_tunnel, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// An agent's link that uses `carrier` alone.
 fn by(world: &World, carrier: Carrier) -> Link {
     let quic_gateway = world.gateway.quic_address().map(|address| address.to_string());
-    let carriers = Carriers { order: vec![carrier], quic_gateway };
+    let carriers = Carriers { quic_gateway, ..Carriers::only(carrier) };
     Link { carriers, ..world.link() }
 }
 
@@ -72,6 +73,33 @@ async fn agents_come_in_by_the_visitors_door_when_they_ask_for_the_gateway() {
         let mut reply = String::new();
         visitor.read_to_string(&mut reply).await.unwrap();
         assert!(reply.ends_with("hello"), "{carrier}: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn those_without_a_credential_are_bounded_by_address_and_let_others_in() {
+    let few = RoomLimits::new().max_per_source(4);
+    let world = World::start_with(|config, _| config.waiting_agents = few).await;
+    let crowd = async || {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        socket.connect(world.gateway.agent_address()).await.unwrap()
+    };
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        waiting.push(crowd().await);
+    }
+    // Nothing is read from the one too many: it is closed at once, while those before it may take their time.
+    let mut late = crowd().await;
+    let end = tokio::time::timeout(PATIENCE, late.read(&mut [0])).await.expect("it is kept");
+    assert!(!matches!(end, Ok(1..)));
+    assert!(waiting.iter().all(|socket| socket.try_read(&mut [0]).is_err()), "they wait");
+    // Others are not held up, by any carrier.
+    let upstream = Greeter::start("a").await;
+    for carrier in Carrier::ALL {
+        let mut agent =
+            Agent::start(http_tunnel(upstream.address, "my-app"), by(&world, carrier), &world.secret);
+        agent.serving().await;
     }
 }
 

@@ -86,7 +86,7 @@ async fn play_against_agent(script: Script, is_plain: bool, changes: Option<(Cha
     }
     let link = Link {
         gateway: if is_plain { format!("tcp://{address}") } else { address.to_string() },
-        carriers: Carriers::default(),
+        carriers: Carriers::only(adit_mux::Carrier::Native),
         server_name: listener.server_name().to_owned(),
         ca: state.join("ca.pem"),
         secret_file: None,

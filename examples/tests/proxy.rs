@@ -101,6 +101,8 @@ impl Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
         command.args(["http", &upstream.address.to_string(), "--name", "my-app", "--json"]);
         command.arg("--gateway").arg(&link.gateway).arg("--server-name").arg(&link.server_name);
+        // By TCP, and without a wait for QUIC.
+        command.args(["--carrier", "native"]);
         command.arg("--ca").arg(&link.ca).arg("--state").arg(&link.state);
         for name in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"] {
             command.env_remove(name);

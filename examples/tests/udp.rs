@@ -33,7 +33,7 @@ async fn datagrams_travel_on_every_carrier() {
     let upstream = Echo::start().await;
     for carrier in Carrier::ALL {
         let quic_gateway = world.gateway.quic_address().map(|address| address.to_string());
-        let carriers = Carriers { order: vec![carrier], quic_gateway };
+        let carriers = Carriers { quic_gateway, ..Carriers::only(carrier) };
         let link = Link { carriers, ..world.link() };
         let mut agent = Agent::start(udp(&upstream, &format!("by-{carrier}"), None), link, &world.secret);
         let public = agent.serving().await[0].strip_prefix("udp://").unwrap().parse().unwrap();

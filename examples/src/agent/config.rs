@@ -33,6 +33,8 @@ pub enum Command {
     /// Serves a tunnel.
     #[command(flatten)]
     Serve(Tunnel),
+    /// Says how the agents are doing that run with this folder (`--state`).
+    Status,
     /// Opens another agent's tunnel at a port of this machine; its owner has to have made it visible to us.
     Reach {
         /// The tunnel's name.
@@ -70,8 +72,8 @@ impl Config {
 /// The gateway and how the agent proves who it is.
 #[derive(Clone, Debug, Args)]
 pub struct Link {
-    /// The gateway's agent port.
-    #[arg(long, global = true, env = "ADIT_GATEWAY", default_value = "127.0.0.1:7000")]
+    /// The gateway: its port for agents, or the one for visitors by HTTPS, which takes agents as well.
+    #[arg(long, global = true, env = "ADIT_GATEWAY", default_value = "127.0.0.1:8443")]
     pub gateway: String,
     /// By what it is reached.
     #[command(flatten)]

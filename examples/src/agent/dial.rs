@@ -4,11 +4,13 @@ use super::config::Link;
 use super::outward::connect_tcp;
 use crate::carriers::{alpn, binding, quic_binding};
 use crate::{BoxError, provider};
-use adit_mux::carrier::{h2, quic, websocket};
+use adit_mux::carrier::select::Failure;
+use adit_mux::carrier::websocket::{self, HandshakeError};
+use adit_mux::carrier::{h2, quic};
 use adit_mux::{Builder, Carrier, Config, Incoming, Role, Session};
 use adit_wire_proto::credential::ChannelBinding;
-use quinn::Endpoint;
 use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ConnectionError, Endpoint};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -25,7 +27,7 @@ use tokio_rustls::client::TlsStream;
 const DIAL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// In front of a gateway's address: plain TCP, for tests on one machine.
-const PLAIN: &str = "tcp://";
+pub(super) const PLAIN: &str = "tcp://";
 
 /// How long the other side of a QUIC connection may take to learn why it ended.
 const QUIC_LINGER: Duration = Duration::from_secs(2);
@@ -38,13 +40,84 @@ pub(super) struct Dialled {
     pub(super) binding: ChannelBinding,
 }
 
+/// Why there is no connection: a sentence for the person who started the agent, and a class for choosing.
+#[derive(Debug, thiserror::Error)]
+#[error("{sentence}")]
+pub(super) struct DialError {
+    sentence: String,
+    class: Failure,
+}
+
+impl DialError {
+    pub(super) const fn class(&self) -> Failure {
+        self.class
+    }
+}
+
+impl From<BoxError> for DialError {
+    fn from(error: BoxError) -> Self {
+        Self { sentence: error.to_string(), class: class(&*error) }
+    }
+}
+
 /// Connects by `carrier`, and takes what answers for the gateway only if its certificate and protocol are right.
 ///
 /// # Errors
-/// A sentence for the person who started the agent.
-pub(super) async fn dial(link: &Link, carrier: Carrier) -> Result<Dialled, BoxError> {
-    let dialled = timeout(DIAL_DEADLINE, connect(link, carrier)).await;
-    dialled.map_err(|_| "the gateway did not answer within 10 s")?
+/// See [`DialError`].
+pub(super) async fn dial(link: &Link, carrier: Carrier) -> Result<Dialled, DialError> {
+    match timeout(DIAL_DEADLINE, connect(link, carrier)).await {
+        Ok(dialled) => Ok(dialled?),
+        Err(_) => Err(DialError {
+            sentence: "the gateway did not answer within 10 s".to_owned(),
+            class: Failure::NoAnswer,
+        }),
+    }
+}
+
+/// What answers is no gateway of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("what answers there is no Adit gateway")]
+struct NoGateway;
+
+fn class(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Failure {
+    if error.is::<NoGateway>() {
+        Failure::OtherProtocol
+    } else if let Some(error) = error.downcast_ref::<io::Error>() {
+        class_of_io(error)
+    } else if let Some(error) = error.downcast_ref::<ConnectionError>() {
+        class_of_quic(error)
+    } else if let Some(error) = error.downcast_ref::<HandshakeError>() {
+        match error {
+            HandshakeError::Refused { .. } => Failure::Refused,
+            HandshakeError::Io { source } => class_of_io(source),
+            _ => Failure::OtherProtocol,
+        }
+    } else {
+        Failure::Unreachable
+    }
+}
+
+fn class_of_io(error: &io::Error) -> Failure {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match (tls, error.kind()) {
+        (Some(rustls::Error::InvalidCertificate(_)), _) => Failure::Untrusted,
+        (Some(_), _) => Failure::OtherProtocol,
+        (None, io::ErrorKind::TimedOut) => Failure::NoAnswer,
+        (None, io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => Failure::Refused,
+        (None, _) => Failure::Unreachable,
+    }
+}
+
+fn class_of_quic(error: &ConnectionError) -> Failure {
+    match error {
+        ConnectionError::TimedOut => Failure::NoAnswer,
+        // A certificate that isn't good is an alert of ours, 42 to 48 (RFC 9001 §4.8, RFC 8446 §6).
+        ConnectionError::TransportError(error) if (0x12a..=0x130).contains(&u64::from(error.code)) => {
+            Failure::Untrusted
+        }
+        ConnectionError::VersionMismatch | ConnectionError::TransportError(_) => Failure::OtherProtocol,
+        _ => Failure::Refused,
+    }
 }
 
 async fn connect(link: &Link, carrier: Carrier) -> Result<Dialled, BoxError> {
@@ -136,7 +209,7 @@ pub(crate) async fn tls(link: &Link, carrier: Carrier) -> Result<TlsStream<TcpSt
     let io = TlsConnector::from(Arc::new(config)).connect(name, socket).await?;
     // A server that doesn't speak our protocol gets no credential (W-27).
     if io.get_ref().1.alpn_protocol() != alpn(carrier) {
-        return Err("what answers there is no Adit gateway".into());
+        return Err(NoGateway.into());
     }
     Ok(io)
 }

@@ -1,33 +1,35 @@
-//! One session with the gateway, from the dial to its end.
+//! One session with the gateway, from the dial until visitors are served.
 
+use super::choose::{Chooser, Turn, choose_once};
 use super::config::{Config, Link};
-use super::dial::{Dialled, dial};
+use super::dial::Dialled;
 use super::domain::Domain;
 use super::report::Event;
 use super::serve::Server;
+use super::shift::{Attempt, Renewal, Shift, work};
+use super::status::StatusFile;
 use super::tunnel;
 use super::vault::Vault;
-use crate::{BoxError, random};
+use crate::random;
 use adit_errors::{Code, Envelope, Refusal};
 use adit_mux::flow::Flows;
 use adit_mux::{Carrier, Incoming, Session, Stream};
 use adit_wire_proto::agent::Options;
-use adit_wire_proto::control::{Notice, Offer, Registered, Request, Settings, TunnelStatus};
+use adit_wire_proto::control::{
+    Claim, Generation, Notice, Offer, Registered, Request, Settings, TunnelStatus,
+};
 use adit_wire_proto::credential::{ChannelBinding, Credential};
-use adit_wire_proto::drive::{AgentControl, AgentEvent, ConnectError, RequestError};
+use adit_wire_proto::drive::{AgentControl, ConnectError, RequestError};
 use adit_wire_proto::{CloseCode, StreamHead};
 use std::fmt::Display;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How long running visits may go on after the agent was asked to stop.
 pub(super) const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// For certificates that there aren't: far enough away, and near enough for the clock's arithmetic.
-const NEVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// Where events go.
 pub(super) type Report = Arc<dyn Fn(Event) + Send + Sync>;
@@ -42,6 +44,23 @@ pub(super) enum End {
     Refused(Envelope),
     /// Anything else; `code` is what the gateway is told, if it still listens.
     Lost { reason: String, was_serving: bool, code: CloseCode },
+}
+
+impl End {
+    /// Somebody else has the tunnel now.
+    pub(super) fn superseded() -> Self {
+        Self::Refused(superseded())
+    }
+
+    /// The same in words.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Asked => "the agent was asked to stop".to_owned(),
+            Self::Drained => "the gateway drains".to_owned(),
+            Self::Refused(refusal) => refusal.to_string(),
+            Self::Lost { reason, .. } => reason.clone(),
+        }
+    }
 }
 
 /// The connect secret: shown to nobody, wiped when dropped.
@@ -108,29 +127,138 @@ impl Keys {
     }
 }
 
+/// What is the same from session to session.
+pub(super) struct Agent<'a> {
+    config: &'a Config,
+    domain: Option<&'a Arc<Domain>>,
+    report: &'a Report,
+    status: StatusFile,
+    /// The tunnel's name, once it has one: what was made up by the gateway is asked for from then on.
+    name: Mutex<Option<String>>,
+}
+
+impl<'a> Agent<'a> {
+    pub(super) fn new(config: &'a Config, domain: Option<&'a Arc<Domain>>, report: &'a Report) -> Self {
+        let status = StatusFile::new(&config.link.state);
+        Self { config, domain, report, status, name: Mutex::new(config.tunnel.name().map(str::to_owned)) }
+    }
+
+    pub(super) fn report(&self, event: Event) {
+        (self.report)(event);
+    }
+
+    /// Notes for `agent status` how things are.
+    pub(super) fn note(&self, chooser: &Chooser) {
+        self.status.note(chooser, self.name().clone());
+    }
+
+    /// Makes a session beside the one that serves.
+    pub(super) async fn attempt(&self, secret: Secret, carrier: Carrier, dialled: Dialled) -> Attempt {
+        let session = dialled.session.clone();
+        let mut generation = None;
+        let moved = match self.begin(&secret, carrier, dialled, &mut generation).await {
+            Ok((shift, _)) => Ok(shift),
+            Err(end) => Err(close(&session, end)),
+        };
+        Attempt { carrier, generation, moved }
+    }
+
+    /// From the hello until the tunnel leads here. `generation` is set once it does, whatever comes of it then.
+    async fn begin(
+        &self,
+        secret: &Secret,
+        carrier: Carrier,
+        dialled: Dialled,
+        generation: &mut Option<Generation>,
+    ) -> Result<(Shift, Event), End> {
+        let Self { config, domain, report, .. } = self;
+        let Dialled { session, incoming, binding } = dialled;
+        let (mut control, settings) = hello(secret, binding, &session).await?;
+        self.report(Event::Connected { session: settings.session });
+        let mut wanted = tunnel::wanted(config);
+        if let Some(name) = self.name().clone() {
+            wanted.claim = Claim::Name(name);
+        }
+        let registered = control.register(wanted).await?;
+        *generation = Some(registered.generation);
+        *self.name() = Some(registered.name.clone());
+        let vault = vault(config, &mut control, &registered, report).await?;
+        if let Some(token) = tunnel::token(&registered) {
+            self.report(token);
+        }
+        let serving = tunnel::serving(config, &registered);
+        let (flows, delivery) = Flows::new(session.clone());
+        tokio::spawn(delivery);
+        let server = Server::new(config, flows, &registered, vault.clone(), domain.cloned());
+        let renewal = Renewal::new(vault, registered);
+        let visits = TaskTracker::new();
+        Ok((Shift { carrier, session, incoming, control, server, renewal, visits }, serving))
+    }
+
+    /// What only the first registration of a session without a forerunner does.
+    async fn open(&self, keys: &mut Keys, shift: &mut Shift, serving: Event) -> Result<(), End> {
+        if self.config.terms.pause {
+            let (registration, status) = (shift.renewal.registration(), TunnelStatus::PAUSED);
+            shift.control.request(Request::SetStatus { registration, status }).await?;
+        }
+        self.report(serving);
+        keys.rotate(&mut shift.control, self.report).await
+    }
+
+    fn name(&self) -> MutexGuard<'_, Option<String>> {
+        self.name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Connects, registers, and serves visitors until the session ends or drains.
 pub(super) async fn run(
-    config: &Config,
-    domain: Option<&Arc<Domain>>,
+    agent: &Agent<'_>,
     keys: &mut Keys,
+    chooser: &mut Chooser,
     stop: &CancellationToken,
-    report: &Report,
 ) -> End {
-    report(Event::Connecting { gateway: config.link.gateway.clone() });
-    let lost = |error: BoxError| failed(&*error, CloseCode::NONE);
-    let carrier = config.link.carriers.order.first().copied().unwrap_or(Carrier::Native);
-    let Dialled { session, incoming, binding } = match dial(&config.link, carrier).await {
-        Ok(dialled) => dialled,
-        Err(error) => return lost(error),
-    };
-    let (shift, renewal) = tokio::select! {
-        begun = begin(config, domain, keys, binding, session.clone(), incoming, report) => match begun {
-            Ok(begun) => begun,
-            Err(end) => return close(&session, end),
-        },
-        () = stop.cancelled() => return close(&session, End::Asked),
-    };
-    shift.work(renewal, stop, report).await
+    agent.report(Event::Connecting { gateway: agent.config.link.gateway.clone() });
+    chooser.begin();
+    loop {
+        agent.note(chooser);
+        let turn = tokio::select! {
+            turn = chooser.next() => turn,
+            () = stop.cancelled() => {
+                chooser.abandon();
+                return End::Asked;
+            }
+        };
+        let (carrier, dialled) = match turn {
+            Turn::Connected(carrier, dialled) => (carrier, dialled),
+            Turn::Failed(reason) => return failed(&reason, CloseCode::NONE),
+        };
+        chooser.event().into_iter().for_each(|event| agent.report(event));
+        let session = dialled.session.clone();
+        let begun = tokio::select! {
+            begun = first(agent, keys, carrier, dialled) => begun,
+            () = stop.cancelled() => Err(End::Asked),
+        };
+        match begun {
+            Ok(shift) => {
+                chooser.ready(carrier);
+                let secret = keys.secret.clone();
+                return work(agent, &secret, chooser, shift, stop).await;
+            }
+            // Another carrier may do.
+            Err(end @ End::Lost { .. }) => chooser.lost(carrier, &close(&session, end).reason()),
+            Err(end) => {
+                chooser.abandon();
+                return close(&session, end);
+            }
+        }
+    }
+}
+
+async fn first(agent: &Agent<'_>, keys: &mut Keys, carrier: Carrier, dialled: Dialled) -> Result<Shift, End> {
+    let secret = keys.secret.clone();
+    let (mut shift, serving) = agent.begin(&secret, carrier, dialled, &mut None).await?;
+    agent.open(keys, &mut shift, serving).await?;
+    Ok(shift)
 }
 
 /// A session of an agent that serves nothing.
@@ -143,8 +271,8 @@ pub(super) struct Entered {
 
 /// Connects, and proves who we are.
 pub(super) async fn enter(link: &Link, secret: &Secret) -> Result<Entered, End> {
-    let carrier = link.carriers.order.first().copied().unwrap_or(Carrier::Native);
-    let dialled = dial(link, carrier).await.map_err(|error| failed(&*error, CloseCode::NONE))?;
+    let dialled = choose_once(link, random::number()).await;
+    let dialled = dialled.map_err(|error| failed(&error, CloseCode::NONE))?;
     let Dialled { session, incoming, binding } = dialled;
     match hello(secret, binding, &session).await {
         Ok((control, settings)) => Ok(Entered { session, incoming, control, settings }),
@@ -160,36 +288,6 @@ pub(super) fn close(session: &Session, end: End) -> End {
     };
     session.close(code, "");
     end
-}
-
-/// From the hello until the tunnel is public.
-async fn begin(
-    config: &Config,
-    domain: Option<&Arc<Domain>>,
-    keys: &mut Keys,
-    binding: ChannelBinding,
-    session: Session,
-    incoming: Incoming,
-    report: &Report,
-) -> Result<(Shift, Renewal), End> {
-    let (mut control, settings) = hello(&keys.secret, binding, &session).await?;
-    report(Event::Connected { session: settings.session });
-    let registered = control.register(tunnel::wanted(config)).await?;
-    let vault = vault(config, &mut control, &registered, report).await?;
-    // What awaits a certificate can't be paused.
-    if config.terms.pause {
-        let (registration, status) = (registered.registration, TunnelStatus::PAUSED);
-        control.request(Request::SetStatus { registration, status }).await?;
-    }
-    if let Some(token) = tunnel::token(&registered) {
-        report(token);
-    }
-    report(tunnel::serving(config, &registered));
-    keys.rotate(&mut control, report).await?;
-    let (flows, delivery) = Flows::new(session.clone());
-    tokio::spawn(delivery);
-    let server = Server::new(config, flows, &registered, vault.clone(), domain.cloned());
-    Ok((Shift { session, incoming, control, server }, Renewal::new(vault, registered)))
 }
 
 async fn hello(
@@ -232,74 +330,6 @@ async fn vault(
     }
 }
 
-/// A session while visitors are served on it.
-struct Shift {
-    session: Session,
-    incoming: Incoming,
-    control: AgentControl<Stream>,
-    server: Server,
-}
-
-impl Shift {
-    async fn work(mut self, mut renewal: Renewal, stop: &CancellationToken, report: &Report) -> End {
-        loop {
-            tokio::select! {
-                stream = self.incoming.accept() => match stream {
-                    Some(stream) => drop(tokio::spawn(self.server.clone().visit(stream))),
-                    None => return lost(&self.session.closed().await, CloseCode::NONE),
-                },
-                event = self.control.next_event() => match event {
-                    Ok(AgentEvent::Noticed(Notice::Drain(drain))) => {
-                        report(Event::Draining);
-                        // What runs here goes on while the next session begins: no visitor waits for either.
-                        tokio::spawn(self.finish(drain.deadline));
-                        return End::Drained;
-                    }
-                    Ok(AgentEvent::Noticed(Notice::SecretRotated { old_valid })) => {
-                        report(Event::replaced(old_valid));
-                    }
-                    Ok(AgentEvent::Noticed(notice)) => if let Some(refusal) = terminal(notice) {
-                        self.finish(LEAVE_DEADLINE).await;
-                        return End::Refused(refusal);
-                    },
-                    Ok(_) => {}
-                    Err(error) => return close(&self.session, lost(&error, error.close_code())),
-                },
-                () = renewal.due() => renewal.renew(&mut self.control).await,
-                () = stop.cancelled() => {
-                    if let Err(error) = self.control.leave(LEAVE_DEADLINE).await {
-                        tracing::debug!(%error, "the gateway was not told that we go");
-                    }
-                    self.finish(LEAVE_DEADLINE).await;
-                    return End::Asked;
-                }
-            }
-        }
-    }
-
-    /// Serves what the gateway opened before it knew that we go, and lets running visits come to their end.
-    async fn finish(self, deadline: Duration) {
-        let Self { session, mut incoming, mut control, server } = self;
-        let serve = async {
-            if let Err(error) = control.finish().await {
-                tracing::debug!(%error, "the control stream ended early");
-            }
-            session.drain(CloseCode::DRAINING, "");
-            tokio::spawn(hear_out(control));
-            while let Some(stream) = incoming.accept().await {
-                tokio::spawn(server.clone().visit(stream));
-            }
-            session.closed().await
-        };
-        // Past the deadline they are cut off; the gateway would do the same.
-        let code = match timeout(deadline, serve).await {
-            Ok(_) => CloseCode::DRAINING,
-            Err(_) => CloseCode::SHUTDOWN,
-        };
-        session.close(code, "");
-    }
-}
-
 /// Reads the control stream to its end, or to the end of what it may say: nothing unread keeps the session open.
 pub(super) async fn hear_out(mut control: AgentControl<Stream>) {
     while control.next_event().await.is_ok() {}
@@ -309,11 +339,13 @@ pub(super) async fn hear_out(mut control: AgentControl<Stream>) {
 pub(super) fn terminal(notice: Notice) -> Option<Envelope> {
     match notice {
         Notice::Terminate { reason } => Some(reason),
-        Notice::Superseded { .. } => {
-            Some(Refusal::from(Code::SUPERSEDED).with_request_id(random::request_id()))
-        }
+        Notice::Superseded { .. } => Some(superseded()),
         _ => None,
     }
+}
+
+fn superseded() -> Envelope {
+    Refusal::from(Code::SUPERSEDED).with_request_id(random::request_id())
 }
 
 pub(super) fn lost(reason: &dyn Display, code: CloseCode) -> End {
@@ -323,38 +355,6 @@ pub(super) fn lost(reason: &dyn Display, code: CloseCode) -> End {
 /// Before visitors were served.
 fn failed(reason: &dyn Display, code: CloseCode) -> End {
     End::Lost { reason: reason.to_string(), was_serving: false, code }
-}
-
-/// When the certificate is to be renewed, if there is one.
-struct Renewal {
-    vault: Option<Arc<Vault>>,
-    registered: Registered,
-    due: Instant,
-}
-
-impl Renewal {
-    fn new(vault: Option<Arc<Vault>>, registered: Registered) -> Self {
-        let due = Instant::now() + vault.as_ref().map_or(NEVER, |vault| vault.due_in());
-        Self { vault, registered, due }
-    }
-
-    async fn due(&self) {
-        sleep_until(self.due).await;
-    }
-
-    async fn renew(&mut self, control: &mut AgentControl<Stream>) {
-        let next = match &self.vault {
-            None => NEVER,
-            Some(vault) => match vault.renew(control, &self.registered).await {
-                Ok(()) => vault.due_in(),
-                Err(error) => {
-                    tracing::warn!(%error, "the certificate was not renewed; trying again later");
-                    Vault::retry_in()
-                }
-            },
-        };
-        self.due = Instant::now() + next;
-    }
 }
 
 impl From<RequestError> for End {

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod carriers;
+mod choose;
 mod config;
 mod dial;
 mod domain;
@@ -12,6 +13,8 @@ mod reach;
 mod report;
 mod serve;
 mod share;
+mod shift;
+mod status;
 mod terms;
 mod tunnel;
 mod udp;
@@ -25,14 +28,16 @@ pub use link::Secret;
 pub use local::{Local, ProxyProtocol};
 pub use reach::Reach;
 pub use report::{Event, Secret as ShownSecret};
+pub use status::{Status, print_statuses, statuses};
 pub use terms::Terms;
 pub use vault::certificate_path;
 
 use crate::random;
 use adit_errors::Repeat;
 use backoff::Backoff;
+use choose::Chooser;
 use domain::Domain;
-use link::{End, Keys};
+use link::{Agent, End, Keys};
 use report::Style;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,8 +71,10 @@ pub async fn run(
     }
     let mut backoff = Backoff::default();
     let mut keys = Keys::new(secret, &config.link);
+    let mut chooser = Chooser::new(&config.link, random::number());
+    let agent = Agent::new(&config, domain.as_ref(), &report);
     loop {
-        let end = link::run(&config, domain.as_ref(), &mut keys, &stop, &report).await;
+        let end = link::run(&agent, &mut keys, &mut chooser, &stop).await;
         match next(end, &mut backoff, &*report) {
             Next::Stop { was_asked } => return was_asked,
             Next::Dial { after } => tokio::select! {

@@ -17,6 +17,26 @@ pub enum Event {
         /// The gateway's address.
         gateway: String,
     },
+    /// A connection was made.
+    Chosen {
+        /// The carrier.
+        carrier: String,
+        /// Why this one.
+        reason: String,
+        /// How long the dial took, in milliseconds.
+        took_ms: u64,
+        /// The other carriers, and what became of them.
+        others: Vec<(String, String)>,
+    },
+    /// The tunnel leads to a new session on another carrier; the old one ends with its visits.
+    Moved {
+        /// The carrier before.
+        from: String,
+        /// The carrier now.
+        to: String,
+        /// Fences every older registration of the name.
+        generation: u64,
+    },
     /// The gateway accepted the credential.
     Connected {
         /// The gateway's name for this session, to be quoted in questions about it.
@@ -157,6 +177,10 @@ fn millis(time: Duration) -> u64 {
 fn human(event: &Event) -> String {
     match event {
         Event::Connecting { gateway } => format!("connecting to {gateway}"),
+        Event::Chosen { carrier, reason, took_ms, .. } => {
+            format!("connected by {carrier} in {took_ms} ms ({reason})")
+        }
+        Event::Moved { from, to, .. } => format!("moved from {from} to {to}"),
         Event::Connected { session } => format!("connected, session {session}"),
         Event::Serving { name, addresses, r#try, .. } if addresses.is_empty() => {
             format!("{name} is there for other agents\ntry:\n  {}", r#try)

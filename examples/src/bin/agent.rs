@@ -1,6 +1,6 @@
 //! The reference agent: see [`adit_examples::agent`].
 
-use adit_examples::agent::{Command, Config, Program, Reach, Secret, printer, run};
+use adit_examples::agent::{Command, Config, Program, Reach, Secret, print_statuses, printer, run};
 use adit_examples::{BoxError, logs};
 use clap::Parser;
 use std::process::ExitCode;
@@ -11,6 +11,10 @@ use tokio_util::sync::CancellationToken;
 async fn main() -> Result<ExitCode, BoxError> {
     let Program { command, link, local, terms } = Program::parse();
     logs::start(link.json);
+    if let Command::Status = command {
+        print_statuses(&link)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let secret = match Secret::load(&link) {
         Ok(secret) => secret,
         Err(error) => {
@@ -34,6 +38,8 @@ async fn main() -> Result<ExitCode, BoxError> {
         Command::Reach { name, local_port } => {
             Reach::bind(name, local_port).await?.run(&link, &secret, &stop, print).await
         }
+        // Answered above.
+        Command::Status => true,
         _ => return Err("this command is not known here".into()),
     };
     Ok(if was_asked { ExitCode::SUCCESS } else { ExitCode::FAILURE })

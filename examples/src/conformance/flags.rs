@@ -97,7 +97,7 @@ impl Flags {
             Role::Gateway(gateway) => {
                 let link = Link {
                     gateway: gateway.connect.clone(),
-                    carriers: Carriers::default(),
+                    carriers: Carriers::only(adit_mux::Carrier::Native),
                     server_name: gateway.server_name.clone(),
                     ca: gateway.ca.clone(),
                     secret_file: None,

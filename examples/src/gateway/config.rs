@@ -4,7 +4,7 @@ use super::{Clock, WakeHook};
 use crate::acme::Authority;
 use adit_naming::{CustomDomain, TunnelName};
 use adit_router::{Cents, Detector, UdpFlowLimits, WakeLimits};
-use adit_tls_modes::{ChallengeKind, SourceNetwork};
+use adit_tls_modes::{ChallengeKind, RoomLimits, SourceNetwork};
 use clap::Parser;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -32,7 +32,8 @@ pub struct Flags {
     /// Where visitors connect by HTTPS, ended here or passed through. [default: 127.0.0.1:8443]
     #[arg(long)]
     pub https: Option<SocketAddr>,
-    /// Where visitors connect by QUIC, passed through to agents that end it themselves. [default: nowhere]
+    /// Where agents connect by QUIC, and visitors, who are passed through to agents that end it themselves. [default:
+    /// 127.0.0.1:8443]
     #[arg(long)]
     pub quic: Option<SocketAddr>,
     /// How many QUIC connections may be from addresses that may be spoofed. From half of that on, a tunnel has an eighth of
@@ -141,8 +142,10 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where visitors connect by HTTPS.
     pub https: SocketAddr,
-    /// Where visitors connect by QUIC, if anywhere.
+    /// Where agents and visitors connect by QUIC, if anywhere.
     pub quic: Option<SocketAddr>,
+    /// How many agents may be connected that have not shown a credential, by source address and in all.
+    pub waiting_agents: RoomLimits,
     /// How many QUIC connections may be from addresses that nobody has answered from yet. From half of that on, a tunnel
     /// has an eighth of it.
     pub quic_unproven: usize,
@@ -198,7 +201,8 @@ impl Default for Config {
             agents: local(7000),
             http: local(8080),
             https: local(8443),
-            quic: None,
+            quic: Some(local(8443)),
+            waiting_agents: super::doors::WAITING,
             quic_unproven: 1_024,
             admin: local(9090),
             tcp_address: Ipv4Addr::LOCALHOST.into(),
@@ -285,7 +289,8 @@ impl Flags {
             agents: self.agents.or(file.agents).unwrap_or(default.agents),
             http: self.http.or(file.http).unwrap_or(default.http),
             https: self.https.or(file.https).unwrap_or(default.https),
-            quic: self.quic.or(file.quic),
+            quic: self.quic.or(file.quic).or(default.quic),
+            waiting_agents: default.waiting_agents,
             quic_unproven: self.quic_unproven.or(file.quic_unproven).unwrap_or(default.quic_unproven),
             admin: self.admin.or(file.admin).unwrap_or(default.admin),
             tcp_address: self.tcp_address.or(file.tcp_address).unwrap_or(default.tcp_address),

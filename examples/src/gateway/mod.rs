@@ -209,7 +209,7 @@ impl Gateway {
             office: Arc::clone(&office),
             acceptor: acceptor(&config, &own_tls)?,
             own_name: server_name.parse()?,
-            waiting: SniffRoom::new(doors::WAITING),
+            waiting: SniffRoom::new(config.waiting_agents),
             tokens: Arc::clone(&tokens),
             failures: Mutex::new(HashMap::new()),
             drain: config.drain,

@@ -2,6 +2,7 @@
 
 mod acme;
 mod auto;
+mod carriers;
 mod clients;
 mod http3;
 mod owner;
@@ -57,6 +58,9 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("UDP echo over WebSocket", udp::echo(&mut world, Carrier::WebSocket)).await;
     table.row("UDP echo over HTTP/2", udp::echo(&mut world, Carrier::Http2)).await;
     table.row("UDP echo over QUIC", udp::echo(&mut world, Carrier::Quic)).await;
+    table.row("HTTP and TCP by QUIC", carriers::http_and_tcp(&world, Carrier::Quic)).await;
+    table.row("HTTP and TCP by HTTP/2", carriers::http_and_tcp(&world, Carrier::Http2)).await;
+    table.row("HTTP and TCP by WebSocket", carriers::http_and_tcp(&world, Carrier::WebSocket)).await;
     table.row("100 MiB up, digests equal", rows::large_upload(&world)).await;
     table.row("100 MiB down, digests equal", rows::large_download(&world)).await;
     table.row("1,000 requests at once", rows::crowd(&world)).await;

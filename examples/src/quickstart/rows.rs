@@ -12,6 +12,7 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -117,7 +118,11 @@ pub(crate) async fn server_sent_events(world: &World) -> Outcome {
 
 /// TCP on a public port: octets both ways, and an answer that comes only after the visitor's end was carried.
 pub(crate) async fn tcp_echo(world: &World) -> Outcome {
-    let mut socket = TcpStream::connect(world.tcp()).await?;
+    echo_at(world.tcp()).await
+}
+
+pub(super) async fn echo_at(address: SocketAddr) -> Outcome {
+    let mut socket = TcpStream::connect(address).await?;
     let sent = vec![42; 1_000_000];
     let (mut reader, mut writer) = socket.split();
     let write = async {

@@ -155,6 +155,25 @@ impl World {
         self.agent_as(name, tunnel, asked).await.map(drop)
     }
 
+    /// An agent for the upstream, or for the echo on a TCP port, that reaches the gateway by `carrier` alone.
+    pub(super) async fn start_by(
+        &self,
+        carrier: Carrier,
+        name: &str,
+        is_http: bool,
+    ) -> Result<(Runtime, Vec<String>), BoxError> {
+        let asked = Asked { carrier: Some(carrier), ..Asked::default() };
+        let name = Some(name.to_owned());
+        let tunnel = if is_http {
+            Tunnel::Http { upstream: self.upstream.into(), name }
+        } else {
+            Tunnel::Tcp { upstream: self.echo.into(), name, public_port: None }
+        };
+        let folder = self.folder.join(carrier.name());
+        let (runtime, addresses, _token) = start_agent_as(&self.gateway, &folder, tunnel, asked).await?;
+        Ok((runtime, addresses))
+    }
+
     async fn agent_as(
         &mut self,
         name: &'static str,
@@ -330,7 +349,7 @@ pub(super) async fn start_agent(
 struct Asked {
     local: Local,
     terms: Terms,
-    /// The agent's own choice if there is none.
+    /// Native if there is none.
     carrier: Option<Carrier>,
     /// The gateway's own connect secret if there is none.
     secret: Option<String>,
@@ -347,7 +366,7 @@ async fn start_agent_as(
     let mut link = link(gateway, folder);
     if let Some(carrier) = asked.carrier {
         let quic_gateway = gateway.quic_address().map(|address| address.to_string());
-        link.carriers = Carriers { order: vec![carrier], quic_gateway };
+        link.carriers = Carriers { quic_gateway, ..Carriers::only(carrier) };
     }
     let (report, mut events) = mpsc::unbounded_channel();
     let secret = match &asked.secret {
@@ -399,7 +418,7 @@ pub(super) fn port_of(addresses: &[String]) -> Option<SocketAddr> {
 fn link(gateway: &Gateway, folder: &Path) -> Link {
     Link {
         gateway: gateway.agent_address().to_string(),
-        carriers: Carriers::default(),
+        carriers: Carriers::only(Carrier::Native),
         server_name: gateway.server_name().to_owned(),
         ca: gateway.anchor_path(),
         secret_file: None,

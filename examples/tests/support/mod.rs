@@ -75,7 +75,7 @@ impl World {
     pub fn link(&self) -> Link {
         Link {
             gateway: self.gateway.agent_address().to_string(),
-            carriers: Carriers::default(),
+            carriers: Carriers::only(adit_mux::Carrier::Native),
             server_name: self.gateway.server_name().to_owned(),
             ca: self.gateway.anchor_path(),
             secret_file: None,

@@ -1,0 +1,228 @@
+//! An agent in a network that lets UDP through at times.
+#![allow(missing_docs, clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
+
+mod support;
+
+use adit_examples::agent::{Carriers, Event, Link, statuses};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use support::{Agent, PATIENCE, World, get, http_tunnel, raw, read_head};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::Notify;
+
+/// A UDP relay in front of the gateway that can be blocked; each client has a port of its own behind it.
+struct Network {
+    address: SocketAddr,
+    is_open: Arc<AtomicBool>,
+    dropped: Arc<AtomicUsize>,
+}
+
+impl Network {
+    async fn in_front_of(server: SocketAddr, is_open: bool) -> Self {
+        let front = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+        let network = Self {
+            address: front.local_addr().unwrap(),
+            is_open: Arc::new(AtomicBool::new(is_open)),
+            dropped: Arc::default(),
+        };
+        let (is_open, dropped) = (Arc::clone(&network.is_open), Arc::clone(&network.dropped));
+        tokio::spawn(async move {
+            let (mut behind, mut packet) = (HashMap::new(), vec![0; 65_536]);
+            while let Ok((length, client)) = front.recv_from(&mut packet).await {
+                if !is_open.load(Ordering::SeqCst) {
+                    dropped.fetch_add(1, Ordering::SeqCst);
+                    continue;
+                }
+                if let Entry::Vacant(place) = behind.entry(client) {
+                    let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+                    socket.connect(server).await.unwrap();
+                    let back = answers(Arc::clone(&socket), Arc::clone(&front), client, Arc::clone(&is_open));
+                    tokio::spawn(back);
+                    place.insert(socket);
+                }
+                let _ = behind[&client].send(&packet[..length]).await;
+            }
+        });
+        network
+    }
+
+    fn open(&self, is_open: bool) {
+        self.is_open.store(is_open, Ordering::SeqCst);
+    }
+}
+
+async fn answers(
+    socket: Arc<UdpSocket>,
+    front: Arc<UdpSocket>,
+    client: SocketAddr,
+    is_open: Arc<AtomicBool>,
+) {
+    let mut packet = vec![0; 65_536];
+    while let Ok(length) = socket.recv(&mut packet).await {
+        if is_open.load(Ordering::SeqCst) {
+            let _ = front.send_to(&packet[..length], client).await;
+        }
+    }
+}
+
+/// An upstream that answers at once, or for `/slow` once it is told to.
+async fn upstream(release: Arc<Notify>, is_reached: Arc<Notify>) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let (release, is_reached) = (Arc::clone(&release), Arc::clone(&is_reached));
+            tokio::spawn(async move {
+                if read_head(&mut socket).await.starts_with("GET /slow") {
+                    is_reached.notify_one();
+                    release.notified().await;
+                }
+                let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+                let _ = socket.shutdown().await;
+            });
+        }
+    });
+    address
+}
+
+fn link(world: &World, network: &Network) -> Link {
+    let probe = Duration::from_millis(300);
+    let carriers = Carriers { quic_gateway: Some(network.address.to_string()), probe, ..Carriers::default() };
+    Link { carriers, ..world.link() }
+}
+
+async fn chosen(agent: &mut Agent) -> (String, Vec<(String, String)>) {
+    agent
+        .event(|event| match event {
+            Event::Chosen { carrier, others, .. } => Some((carrier.clone(), others.clone())),
+            _ => None,
+        })
+        .await
+}
+
+async fn moved(agent: &mut Agent) -> (String, String) {
+    agent
+        .event(|event| match event {
+            Event::Moved { from, to, .. } => Some((from.clone(), to.clone())),
+            _ => None,
+        })
+        .await
+}
+
+/// Visits without a pause until it is told to stop; gives how many there were, of which none was lost.
+struct Visitors {
+    count: Arc<AtomicUsize>,
+    is_over: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Visitors {
+    fn start(http: SocketAddr, request: Vec<u8>) -> Self {
+        let (count, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counted, over) = (Arc::clone(&count), Arc::clone(&is_over));
+        let task = tokio::spawn(async move {
+            while !over.load(Ordering::SeqCst) {
+                let socket = tokio::net::TcpStream::connect(http).await.unwrap();
+                let reply = raw(socket, &request).await;
+                assert!(reply.starts_with("HTTP/1.1 200") && reply.ends_with("hello"), "lost: {reply}");
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { count, is_over, task }
+    }
+
+    /// Waits for so many more visits.
+    async fn more(&self, visits: usize) {
+        let aim = self.count.load(Ordering::SeqCst) + visits;
+        let wait = async {
+            while self.count.load(Ordering::SeqCst) < aim && !self.task.is_finished() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("visits stopped");
+    }
+
+    async fn stop(self) -> usize {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.task.await.unwrap();
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m27_without_udp_the_agent_falls_back_and_returns_to_quic_without_a_lost_request() {
+    let world = World::start().await;
+    let (release, is_reached) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let upstream = upstream(Arc::clone(&release), Arc::clone(&is_reached)).await;
+    let network = Network::in_front_of(world.gateway.quic_address().unwrap(), false).await;
+    let link = link(&world, &network);
+    let mut agent = Agent::start(http_tunnel(upstream, "my-app"), link.clone(), &world.secret);
+
+    // The fallback serves before QUIC was given up, which takes twice the five seconds there are.
+    let (carrier, others) = chosen(&mut agent).await;
+    assert_eq!(carrier, "native");
+    assert_eq!(others[0], ("quic".to_owned(), "no answer yet".to_owned()));
+    agent.serving().await;
+    let request = get(&world.host("my-app"));
+    let visitors = Visitors::start(world.gateway.http_address(), request.clone());
+    let slow = String::from_utf8(request).unwrap().replacen("GET /", "GET /slow", 1).into_bytes();
+    let http = world.http().await;
+    let slow = tokio::spawn(async move { raw(http, &slow).await });
+    is_reached.notified().await;
+    visitors.more(20).await;
+    let blocked = network.dropped.load(Ordering::SeqCst);
+    assert!(blocked > 0, "QUIC was tried");
+
+    network.open(true);
+    assert_eq!(moved(&mut agent).await, ("native".to_owned(), "quic".to_owned()));
+    visitors.more(20).await;
+    // What had begun on the old session ends there.
+    release.notify_one();
+    assert!(slow.await.unwrap().ends_with("hello"));
+    visitors.more(1).await;
+    let visits = visitors.stop().await;
+    assert!(visits > 40);
+
+    let (_, tunnels) = world.api("GET", "/tunnels", Value::Null).await;
+    assert_eq!(
+        tunnels.to_string().matches("\"is_connected\":true").count(),
+        1,
+        "one registration only: {tunnels}"
+    );
+    assert!(tunnels.to_string().contains("\"carrier\":\"quic\""), "{tunnels}");
+    let status = &statuses(&link).unwrap()[0];
+    assert_eq!((status.carrier.as_deref(), status.tunnel.as_deref()), (Some("quic"), Some("my-app")));
+    assert_eq!(status.reason.as_deref(), Some("preferred, answers again"));
+    agent.stop.cancel();
+    assert!(agent.task.await.unwrap());
+    assert!(statuses(&link).unwrap().is_empty(), "the status goes with its agent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_udp_is_blocked_is_left_for_another_carrier_before_it_is_lost() {
+    let world = World::start().await;
+    let upstream = upstream(Arc::new(Notify::new()), Arc::new(Notify::new())).await;
+    let network = Network::in_front_of(world.gateway.quic_address().unwrap(), true).await;
+    let tunnel = http_tunnel(upstream, "my-app");
+    let mut agent = Agent::start(tunnel, link(&world, &network), &world.secret);
+    assert_eq!(chosen(&mut agent).await.0, "quic");
+    agent.serving().await;
+    let request = get(&world.host("my-app"));
+    assert!(raw(world.http().await, &request).await.ends_with("hello"));
+
+    network.open(false);
+    let (from, to) = moved(&mut agent).await;
+    assert_eq!(from, "quic");
+    assert_ne!(to, "quic");
+    assert!(raw(world.http().await, &request).await.ends_with("hello"));
+
+    network.open(true);
+    assert_eq!(moved(&mut agent).await.1, "quic");
+    assert!(raw(world.http().await, &request).await.ends_with("hello"));
+}
