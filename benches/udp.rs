@@ -14,6 +14,7 @@ use adit_mux::{Builder, Incoming, Role, Session};
 use adit_router::{UdpAnswer, UdpFlowId, UdpFlowLimits, UdpFlows};
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket as Blocking};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -126,10 +127,10 @@ async fn serve_relay(upstream: SocketAddr, tell: oneshot::Sender<SocketAddr>) {
     let mut visitors: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
     loop {
         let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
-        if !visitors.contains_key(&peer) {
+        if let Entry::Vacant(vacant) = visitors.entry(peer) {
             let onward = Arc::new(bound().await);
             onward.connect(upstream).await.unwrap();
-            visitors.insert(peer, Arc::clone(&onward));
+            vacant.insert(Arc::clone(&onward));
             let socket = Arc::clone(&socket);
             tokio::spawn(async move {
                 let mut buffer = vec![0; 65_535];
@@ -222,7 +223,9 @@ async fn carry(session: Session, flows: Flows, table: Table, socket: Arc<UdpSock
     if let Some(kept) = table.lock().unwrap().get_mut(id)
         && let Kept::Opening(held) = &*kept
     {
-        held.iter().for_each(|datagram| drop(sender.send(datagram.clone()).unwrap()));
+        for datagram in held {
+            let _ = sender.send(datagram.clone()).unwrap();
+        }
         *kept = Kept::Open(sender);
     }
     while let Some(answer) = receiver.receive().await.unwrap() {
