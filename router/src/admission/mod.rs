@@ -3,11 +3,10 @@
 mod account;
 mod delegation;
 mod money;
-mod month;
+pub(crate) mod month;
 mod pace;
 
 pub use account::{Account, AdmissionError, BudgetError, Grant, Reservation, Role};
 pub use delegation::{Credentials, DelegationError, KeyId, KeyKind};
 pub use money::{Budget, Cents, CentsError};
-pub(crate) use month::month_of;
 pub use pace::Pace;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use crate::admission::month_of;
+use crate::admission::month::month_of;
 
 /// A budget of bytes, both ways together: `None` is without a limit, 0 lets nobody in.
 ///
