@@ -161,7 +161,8 @@ impl AsyncUdpSocket for Inbox {
         };
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((peer, datagram)) = ready!(queue.poll_recv(task)) else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            // The port is closed and nothing comes any more: no failure, and the endpoint ends with its last handle.
+            return Poll::Pending;
         };
         // QUIC's buffers hold what its peers were allowed to send; the rest of a longer one is of no use.
         let length = datagram.len().min(buffer.len());
