@@ -162,8 +162,9 @@ impl Gatekeeper {
         socket.set_nodelay(true)?;
         let look = async {
             let mut first = [0];
-            socket.peek(&mut first).await?;
-            let carrier = if first == [GET] { Carrier::WebSocket } else { Carrier::Native };
+            // Who asks for a WebSocket speaks first. A native agent may await our HELLO, which is due at once (SPEC 3.3).
+            let spoke = timeout(SILENCE, socket.peek(&mut first)).await;
+            let carrier = if spoke.is_ok() && first == [GET] { Carrier::WebSocket } else { Carrier::Native };
             begin(carrier, socket).await
         };
         let begun = in_time(&seat, look).await?;
@@ -213,6 +214,9 @@ where
         _ => Builder::new(Role::Listener).build(io),
     })
 }
+
+/// How long a peer below TLS may be silent before it is taken for a native agent that waits.
+const SILENCE: Duration = Duration::from_millis(500);
 
 /// How the gateway meets agents: by its own name, with TLS 1.3 and no early data, whatever the carrier.
 pub(super) struct OwnTls {
