@@ -7,80 +7,16 @@
 )]
 
 mod common;
+#[path = "common/recorder.rs"]
+mod recorder;
 
-use adit_mux::{Abuse, Allowance, Builder, Config, Observer, Origin, Role, SessionEnd};
+use adit_mux::{Allowance, Builder, Config, Role};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use common::{Scripted, data, open};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use recorder::Recorder;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-
-/// Counts everything, by a name as a metrics recorder would.
-#[derive(Default)]
-struct Recorder(Mutex<BTreeMap<String, u64>>);
-
-impl Recorder {
-    fn add(&self, name: String, number: u64) {
-        *self.0.lock().unwrap().entry(name).or_default() += number;
-    }
-
-    fn count(&self, name: &str) -> u64 {
-        self.0.lock().unwrap().get(name).copied().unwrap_or_default()
-    }
-}
-
-impl Observer for Recorder {
-    fn connected(&self) {
-        self.add("connected".into(), 1);
-    }
-
-    fn stream_opened(&self, by: Origin) {
-        self.add(format!("opened by {by:?}"), 1);
-    }
-
-    fn stream_closed(&self, by: Origin) {
-        self.add(format!("closed, opened by {by:?}"), 1);
-    }
-
-    fn stream_refused(&self, by: Origin, code: CloseCode) {
-        self.add(format!("refused by {by:?} {code}"), 1);
-    }
-
-    fn reset(&self, by: Origin, code: CloseCode) {
-        self.add(format!("reset by {by:?} {code}"), 1);
-    }
-
-    fn stopped(&self, by: Origin, code: CloseCode) {
-        self.add(format!("stopped by {by:?} {code}"), 1);
-    }
-
-    fn budget_spent(&self, what: Abuse) {
-        self.add(format!("budget {what:?}"), 1);
-    }
-
-    fn received(&self, bytes: u64) {
-        self.add("received".into(), bytes);
-        self.add("reads".into(), 1);
-    }
-
-    fn sent(&self, bytes: u64) {
-        self.add("sent".into(), bytes);
-    }
-
-    fn round_trip(&self, _: Duration) {
-        self.add("round trips".into(), 1);
-    }
-
-    fn draining(&self, by: Origin, code: CloseCode) {
-        self.add(format!("draining by {by:?} {code}"), 1);
-    }
-
-    fn ended(&self, end: &SessionEnd) {
-        self.add(format!("ended {}", end.close_code()), 1);
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn an_observer_hears_of_a_whole_life() {
@@ -122,21 +58,10 @@ async fn an_observer_hears_of_a_whole_life() {
     assert_eq!((ours(&format!("draining by Local {}", CloseCode::DRAINING)), stats.drains), (1, 1));
     assert_eq!(ours(&format!("ended {}", CloseCode::DRAINING)), 1);
     // All that is left is resets and stops of those two streams.
-    let resets: u64 = ["Local", "Peer"].iter().map(|by| sum(&recorder, &format!("reset by {by}"))).sum();
+    let resets: u64 = ["Local", "Peer"].iter().map(|by| recorder.sum(&format!("reset by {by}"))).sum();
     assert_eq!(resets, stats.resets_sent + stats.resets_received);
-    let stops: u64 = ["Local", "Peer"].iter().map(|by| sum(&recorder, &format!("stopped by {by}"))).sum();
+    let stops: u64 = ["Local", "Peer"].iter().map(|by| recorder.sum(&format!("stopped by {by}"))).sum();
     assert_eq!(stops, stats.stops_sent + stats.stops_received);
-}
-
-fn sum(recorder: &Recorder, start: &str) -> u64 {
-    recorder
-        .0
-        .lock()
-        .unwrap()
-        .iter()
-        .filter(|(name, _)| name.starts_with(start))
-        .map(|(_, count)| count)
-        .sum()
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod ends;
 mod flows;
 mod observed;
 mod pair;
+#[path = "../common/recorder.rs"]
+mod recorder;
 mod script;
 mod streams;
 

@@ -2,72 +2,15 @@
 
 use crate::on_every_carrier;
 use crate::pair::{On, Pair};
+use crate::recorder::Recorder;
 use crate::streams::write_until_stopped;
-use adit_mux::{Config, Observer, Origin, SessionEnd};
+use adit_mux::Config;
 use adit_wire_proto::CloseCode;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 on_every_carrier! {
     an_observer_hears_of_both_ends_of_a_session
-}
-
-/// Counts what both ends are told, by name.
-#[derive(Default)]
-struct Recorder(Mutex<BTreeMap<String, u64>>);
-
-impl Recorder {
-    fn add(&self, name: String, number: u64) {
-        *self.0.lock().unwrap().entry(name).or_default() += number;
-    }
-
-    fn count(&self, name: &str) -> u64 {
-        self.0.lock().unwrap().get(name).copied().unwrap_or_default()
-    }
-}
-
-impl Observer for Recorder {
-    fn connected(&self) {
-        self.add("connected".into(), 1);
-    }
-
-    fn stream_opened(&self, by: Origin) {
-        self.add(format!("opened by {by:?}"), 1);
-    }
-
-    fn stream_closed(&self, by: Origin) {
-        self.add(format!("closed by {by:?}"), 1);
-    }
-
-    fn stream_refused(&self, by: Origin, code: CloseCode) {
-        self.add(format!("refused by {by:?} {code}"), 1);
-    }
-
-    fn reset(&self, by: Origin, code: CloseCode) {
-        self.add(format!("reset by {by:?} {code}"), 1);
-    }
-
-    fn stopped(&self, by: Origin, code: CloseCode) {
-        self.add(format!("stopped by {by:?} {code}"), 1);
-    }
-
-    fn received(&self, bytes: u64) {
-        self.add("received".into(), bytes);
-    }
-
-    fn sent(&self, bytes: u64) {
-        self.add("sent".into(), bytes);
-    }
-
-    fn round_trip(&self, _: Duration) {
-        self.add("round trips".into(), 1);
-    }
-
-    fn ended(&self, _: &SessionEnd) {
-        self.add("ended".into(), 1);
-    }
 }
 
 /// One observer for both ends: what one does the other is told of.
@@ -90,7 +33,8 @@ async fn an_observer_hears_of_both_ends_of_a_session(on: On) {
     pair.gateway.session.close(CloseCode::SHUTDOWN, "");
     pair.gateway.driver.await.unwrap();
     pair.agent.driver.await.unwrap();
-    assert_eq!((heard.count("connected"), heard.count("ended")), (2, 2));
+    assert_eq!(heard.count("connected"), 2);
+    assert_eq!((heard.count(&format!("ended {}", CloseCode::SHUTDOWN)), heard.sum("ended")), (2, 2));
     assert_eq!((heard.count("opened by Local"), heard.count("opened by Peer")), (2, 2));
     let [reset, stopped, refused] =
         [CloseCode::UPSTREAM_RESET, CloseCode::UPSTREAM_TIMEOUT, CloseCode::UNKNOWN_TUNNEL];
