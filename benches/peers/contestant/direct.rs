@@ -1,17 +1,15 @@
 //! Ours on the native carrier by its own types, without the enum of carriers that applications see.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use adit_mux::direct::{Incoming, ReceiveStream, SendStream, Session};
+use adit_mux::direct::{Incoming, Session};
 use adit_mux::{Builder, Role};
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::join;
 
 use super::adit::{ADIT, limits};
-use super::{Acceptor, BoxStream, Contestant, Later, Opener, Stream, boxed, ended};
+use super::{Acceptor, BoxStream, Contestant, Later, Opener, boxed, ended};
 use crate::peers::carrier::{Carrier, Network, Security};
 
 pub(crate) const DIRECT: Contestant = Contestant {
@@ -27,11 +25,6 @@ struct Dialler(Session);
 struct Listener {
     incoming: Incoming,
     _session: Session,
-}
-
-struct Both {
-    send: SendStream,
-    receive: ReceiveStream,
 }
 
 async fn connect(network: Arc<Network>) -> io::Result<super::Session> {
@@ -58,7 +51,7 @@ impl Opener for Dialler {
     fn open(&self) -> Later<'_, io::Result<BoxStream>> {
         Box::pin(async {
             let (send, receive) = self.0.open(Bytes::new()).await.map_err(io::Error::other)?;
-            Ok(boxed(Both { send, receive }))
+            Ok(boxed(join(receive, send)))
         })
     }
 }
@@ -69,33 +62,7 @@ impl Acceptor for Listener {
             let incoming =
                 std::future::poll_fn(|cx| self.incoming.poll_accept(cx)).await.ok_or_else(ended)?;
             let (send, receive) = incoming.accept();
-            Ok(boxed(Both { send, receive }))
+            Ok(boxed(join(receive, send)))
         })
     }
 }
-
-impl AsyncRead for Both {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.receive).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Both {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.send).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.send).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.send).poll_shutdown(cx)
-    }
-}
-
-impl Stream for Both {}

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Join, ReadBuf};
 
 use super::carrier::Network;
 
@@ -108,6 +108,14 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
 /// The contestant of this name.
 pub(crate) fn contestant(name: &str) -> Option<&'static Contestant> {
     CONTESTANTS.iter().find(|contestant| contestant.name == name)
+}
+
+/// Two halves as one.
+impl<R, W> Stream for Join<R, W>
+where
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin,
+{
 }
 
 fn boxed(stream: impl Stream + 'static) -> BoxStream {

@@ -2,17 +2,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{
-    ClientConfig, Connection, Endpoint, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt,
-};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use quinn::{ClientConfig, Connection, Endpoint, ServerConfig, TransportConfig, VarInt};
+use tokio::io::join;
 
-use super::{Acceptor, BoxStream, Contestant, Later, MANY, Opener, Session, Stream, boxed};
+use super::{Acceptor, BoxStream, Contestant, Later, MANY, Opener, Session, boxed};
 use crate::peers::carrier::{Identity, SERVER_NAME};
 
 pub(crate) const QUINN: Contestant = Contestant {
@@ -36,12 +32,6 @@ pub(crate) const BARE: Contestant = Contestant {
 pub(super) struct End {
     pub(super) connection: Connection,
     pub(super) endpoint: Endpoint,
-}
-
-/// The two halves of a stream as one.
-struct Both {
-    send: SendStream,
-    receive: RecvStream,
 }
 
 fn defaults() -> TransportConfig {
@@ -79,7 +69,7 @@ impl Opener for End {
     fn open(&self) -> Later<'_, io::Result<BoxStream>> {
         Box::pin(async {
             let (send, receive) = self.connection.open_bi().await.map_err(io::Error::other)?;
-            Ok(boxed(Both { send, receive }))
+            Ok(boxed(join(receive, send)))
         })
     }
 }
@@ -88,33 +78,7 @@ impl Acceptor for End {
     fn accept(&mut self) -> Later<'_, io::Result<BoxStream>> {
         Box::pin(async {
             let (send, receive) = self.connection.accept_bi().await.map_err(io::Error::other)?;
-            Ok(boxed(Both { send, receive }))
+            Ok(boxed(join(receive, send)))
         })
     }
 }
-
-impl AsyncRead for Both {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.receive).poll_read(cx, buf).map_err(io::Error::other)
-    }
-}
-
-impl AsyncWrite for Both {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(Pin::new(&mut self.send), cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_shutdown(Pin::new(&mut self.send), cx)
-    }
-}
-
-impl Stream for Both {}
