@@ -14,6 +14,7 @@ pub mod test_authority;
 pub mod test_nat;
 
 mod carriers;
+mod deadline;
 mod files;
 mod io;
 mod random;

@@ -3,15 +3,14 @@
 use super::config::Link;
 use super::dial::{DialError, Dialled, PLAIN, dial};
 use super::report::Event;
+use crate::deadline;
 use adit_mux::Carrier;
 use adit_mux::carrier::select::{Choice, Selector, Verdict};
 use std::collections::HashMap;
-use std::future::pending;
 use std::time::{Duration, Instant};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::sleep_until;
 
-/// The carriers of one agent, from session to session.
+/// The carriers of one agent, from session to session. The selector has no clock: it is told the time here, at each call.
 pub(super) struct Chooser {
     selector: Selector,
     link: Link,
@@ -115,7 +114,7 @@ impl Chooser {
                 Some(done) = self.dials.join_next() => if let Ok((carrier, dialled)) = done {
                     self.hear(carrier, dialled);
                 },
-                () = until(deadline) => self.selector.handle_timeout(Instant::now()),
+                () = deadline::reached(deadline) => self.selector.handle_timeout(Instant::now()),
             }
         }
     }
@@ -187,12 +186,5 @@ pub(super) async fn choose_once(link: &Link, seed: u64) -> Result<Dialled, Strin
     match chooser.next().await {
         Turn::Connected(_, dialled) => Ok(dialled),
         Turn::Failed(reason) => Err(reason),
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline.into()).await,
-        None => pending().await,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::hub::{Facts, Hub, Link};
 use super::moment;
+use crate::deadline;
 use adit_errors::{Code, Refusal};
 use adit_router::{
     Activity, Arrival, IdleRule, Pass, RouteKey, Traffic, Tunnel, TunnelId, WakeGate, WakeLimits, WakeOutput,
@@ -146,7 +147,7 @@ impl Life {
                     drop(held);
                     return answer.unwrap_or_else(|_| Err(Refusal::internal()));
                 }
-                () = until(deadline) => self.waiting().tick(self),
+                () = deadline::reached(deadline) => self.waiting().tick(self),
             }
         }
     }
@@ -260,7 +261,7 @@ where
                 changed = changes.changed() => if changed.is_err() {
                     return Refusal::from(Code::NOT_FOUND);
                 },
-                () = until(deadline) => {}
+                () = deadline::reached(deadline) => {}
             }
         }
     }
@@ -269,11 +270,4 @@ where
 fn recheck(hub: &Hub, id: TunnelId, pass: &Pass) -> Result<(), Refusal> {
     let tunnel = hub.routes.find(RouteKey::id(id)).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
     tunnel.facts().policy.recheck(&tunnel.facts().record, pass, moment())
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
 }
