@@ -3,6 +3,7 @@
 
 mod support;
 
+use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,7 @@ async fn an_agent_reaches_its_gateway_through_the_proxy_of_its_environment() {
         let mut agent = Program::start(&world, &upstream, &variables);
         agent.says("\"event\":\"serving\"").await;
         assert!(raw(world.http().await, &get(&world.host("my-app"))).await.ends_with('a'), "{carrier}");
+        assert_eq!(world.api("GET", "/tunnels/my-app", Value::Null).await.1["carrier"], carrier);
         let head = proxy.heads().remove(count);
         assert!(head.starts_with(&format!("CONNECT {gateway} HTTP/1.1\r\nHost: {gateway}\r\n")), "{head}");
         assert!(head.contains("\r\nProxy-Authorization: Basic bWU6c2VjIHJldA==\r\n"), "{head}");
@@ -101,13 +103,13 @@ impl Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
         command.args(["http", &upstream.address.to_string(), "--name", "my-app", "--json"]);
         command.arg("--gateway").arg(&link.gateway).arg("--server-name").arg(&link.server_name);
-        // By TCP, and without a wait for QUIC.
-        command.args(["--carrier", "native"]);
         command.arg("--ca").arg(&link.ca).arg("--state").arg(&link.state);
         for name in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"] {
             command.env_remove(name);
         }
-        command.env("ADIT_SECRET", &world.secret).envs(variables.iter().copied());
+        // By TCP, and without a wait for QUIC, unless the variables say otherwise.
+        command.env("ADIT_CARRIER", "native").env("ADIT_SECRET", &world.secret);
+        command.envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { _child: child, lines }
