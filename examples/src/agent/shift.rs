@@ -137,25 +137,27 @@ pub(super) async fn work(
             Step::Go => continue,
             Step::Superseded(generation) => {
                 // By ourselves, if it is the session that is being made beside this one.
-                let attempt = match moving.take() {
-                    Some(attempt) => Some(attempt.await),
-                    None => None,
-                };
-                match attempt {
-                    Some(attempt) if attempt.generation == Some(generation) => {
+                match settled(moving.take(), stop).await {
+                    // Ours is the newest, or newer: whoever came between has been told to stop.
+                    Some(attempt) if attempt.generation.is_some_and(|ours| ours >= generation) => {
                         if take_over(agent, chooser, &mut shift, attempt) {
                             pulse = Pulse::of(&shift.session);
                             continue;
                         }
                         lost(&"the move to another carrier failed half-way", CloseCode::NONE)
                     }
-                    _ => End::superseded(),
+                    attempt => {
+                        if let Some(Attempt { moved: Ok(next), .. }) = attempt {
+                            next.session.close(CloseCode::NONE, "");
+                        }
+                        End::superseded()
+                    }
                 }
             }
             Step::Lost(end) => {
                 chooser.lost(shift.carrier, "the session was lost");
-                if let Some(attempt) = moving.take()
-                    && take_over(agent, chooser, &mut shift, attempt.await)
+                if let Some(attempt) = settled(moving.take(), stop).await
+                    && take_over(agent, chooser, &mut shift, attempt)
                 {
                     pulse = Pulse::of(&shift.session);
                     continue;
@@ -191,6 +193,11 @@ fn take_over(agent: &Agent<'_>, chooser: &mut Chooser, shift: &mut Shift, attemp
             false
         }
     }
+}
+
+/// What becomes of an attempt that is under way, unless the agent is to stop.
+async fn settled(moving: Option<Moving<'_>>, stop: &CancellationToken) -> Option<Attempt> {
+    stop.run_until_cancelled(moving?).await
 }
 
 async fn ended(moving: &mut Option<Moving<'_>>) -> Attempt {
