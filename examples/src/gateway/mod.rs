@@ -24,6 +24,7 @@ mod journal;
 mod keyring;
 mod leased;
 mod life;
+mod meter;
 mod minted;
 mod own;
 mod proxy;

@@ -9,17 +9,14 @@
 //! While the gateway drains no flow begins, and nobody waits for those that there are: UDP has no end to wait for.
 
 use super::hub::{Facts, Hub, Link};
-use super::leased::Paces;
+use super::meter::Meter;
 use super::{life, tcp};
 use crate::BoxError;
 use adit_mux::flow::{FlowReceiver, FlowSender};
-use adit_router::{
-    ByteBudget, BytesSpent, Pace, Pass, RouteKey, Traffic, Tunnel, UdpAnswer, UdpFlowId, UdpFlowLimits,
-    UdpFlows, Visit,
-};
+use adit_router::{Pass, RouteKey, Traffic, Tunnel, UdpAnswer, UdpFlowId, UdpFlowLimits, UdpFlows, Visit};
 use adit_wire_proto::datagram::Datagram;
 use bytes::Bytes;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
@@ -80,18 +77,6 @@ enum Way {
     /// The first datagram, and no more than [`MAX_HELD_BYTES`] behind it.
     Opening(Vec<Bytes>),
     Open(FlowSender, Meter),
-}
-
-/// What one direction of a flow may move.
-struct Meter {
-    bytes: Option<Arc<ByteBudget>>,
-    /// Of all tunnels of the agent's credential.
-    pace: Option<Arc<Pace>>,
-    /// Of the tunnel.
-    paces: Option<Arc<Paces>>,
-    is_to_agent: bool,
-    /// When the next datagram may move. One that comes before is lost, as on any way that is too narrow.
-    free_at: Instant,
 }
 
 impl Port {
@@ -183,8 +168,17 @@ impl Port {
 
     /// A spoofed address that is one of our own public ports would have two tunnels talk to each other without an end.
     fn is_our_own(&self, peer: SocketAddr) -> bool {
-        let is_here = self.socket.local_addr().is_ok_and(|local| local.ip() == peer.ip());
-        (is_here || peer.ip().is_loopback()) && find(&self.hub, peer.port()).is_some()
+        find(&self.hub, peer.port()).is_some() && (peer.ip().is_loopback() || self.is_here(peer.ip()))
+    }
+
+    /// Whether an address is one of this machine's, as far as the port is open at it.
+    fn is_here(&self, ip: IpAddr) -> bool {
+        match self.socket.local_addr() {
+            // Which they are is known by the system alone: it gives a socket to no other.
+            Ok(local) if local.ip().is_unspecified() => std::net::UdpSocket::bind((ip, 0)).is_ok(),
+            Ok(local) => local.ip() == ip,
+            Err(_) => false,
+        }
     }
 
     fn flows(&self) -> MutexGuard<'_, UdpFlows<Kept>> {
@@ -220,40 +214,6 @@ impl Way {
             held.into_iter().try_for_each(|datagram| self.send(datagram))?;
         }
         Ok(())
-    }
-}
-
-impl Meter {
-    /// Stands behind all that has moved before.
-    fn new(facts: &Facts, link: &Link, is_to_agent: bool) -> Self {
-        let bytes = facts.policy.byte_budget().cloned();
-        let (pace, paces) = (link.pace.clone(), facts.paces.clone());
-        let now = Instant::now();
-        let mut meter = Self { bytes, pace, paces, is_to_agent, free_at: now };
-        meter.keep_pace(now, 0);
-        meter
-    }
-
-    /// Whether a datagram of so many octets may move now. An error ends the flow: nothing may move any more.
-    fn lets_through(&mut self, now: Instant, octets: usize) -> Result<bool, BytesSpent> {
-        if now < self.free_at {
-            return Ok(false);
-        }
-        let octets = u64::try_from(octets).unwrap_or(u64::MAX);
-        if let Some(bytes) = &self.bytes {
-            bytes.charge(octets)?;
-        }
-        self.keep_pace(now, octets);
-        Ok(true)
-    }
-
-    fn keep_pace(&mut self, now: Instant, octets: u64) {
-        let own = self.paces.as_ref().map(|paces| match self.is_to_agent {
-            true => &paces.to_agent,
-            false => &paces.to_visitor,
-        });
-        let charged = self.pace.as_deref().into_iter().chain(own).map(|pace| pace.charge(octets, now));
-        self.free_at = charged.max().unwrap_or(now);
     }
 }
 

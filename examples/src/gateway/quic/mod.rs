@@ -14,12 +14,13 @@ mod unproven;
 
 use super::https::standing;
 use super::hub::{Facts, Hub};
+use super::meter::Meter;
 use super::quic_agents::QuicAgents;
 use super::udp_socket::{BUFFER_BYTES, SharedSocket};
 use super::{life, tcp};
 use crate::{BoxError, provider};
 use adit_naming::{Host, HostSource};
-use adit_router::{Pace, Traffic, Visit};
+use adit_router::{Traffic, Visit};
 use adit_tls_modes::{
     AlertDescription, ClientHello, ConnectionId, FlowId, FlowLimits, HeldDatagram, Mode, ModePolicy,
     QuicCrypto, QuicFront, QuicLimits, QuicVerdict, Reply, ServerName, choose_mode,
@@ -254,38 +255,26 @@ async fn carry(
     let tunnel = hub.find(host).ok_or("the tunnel has just gone")?;
     let pass = tcp::pass_of(Facts::decide(&tunnel, &Visit::connection(path.peer.ip())))?;
     let mut ended = std::pin::pin!(life::ended(Arc::clone(hub), &tunnel, pass));
-    let (_in_use, bytes) = (tunnel.facts().life.use_for(Traffic::Other), tunnel.facts().policy.byte_budget());
-    let charge = |datagram: &Bytes| match bytes {
-        Some(bytes) => bytes.charge(u64::try_from(datagram.len()).unwrap_or(u64::MAX)),
-        None => Ok(()),
-    };
+    let _in_use = tunnel.facts().life.use_for(Traffic::Other);
     let describe = |head: adit_wire_proto::StreamHeadBuilder| head.visitor(path.peer).host(host.to_string());
     let opened = hub.open_as(Some(Protocol::UDP), |hub| hub.find(host), describe).await;
     let (stream, work) = opened?;
     let (sender, mut receiver) = work.handle().flows.opened(stream);
-    // Datagrams that wait too long for their turn are lost, as on any way that is too narrow.
-    let paces = &tunnel.facts().paces;
-    let keep_pace = async |datagram: &Bytes, own: Option<&Pace>| {
-        let octets = u64::try_from(datagram.len()).unwrap_or(u64::MAX);
-        for pace in work.handle().pace.as_deref().into_iter().chain(own) {
-            tokio::time::sleep_until(pace.charge(octets, Instant::now()).into()).await;
-        }
-    };
+    let meter = |is_to_agent| Meter::new(tunnel.facts(), work.handle(), is_to_agent);
+    let (mut up, mut down) = (meter(true), meter(false));
     loop {
         tokio::select! {
             datagram = waiting.recv() => {
                 // The connection has gone.
                 let Some(datagram) = datagram else { return Ok(()) };
-                charge(&datagram)?;
-                keep_pace(&datagram, paces.as_ref().map(|paces| &paces.to_agent)).await;
-                sender.send(datagram)?;
+                if up.lets_through(Instant::now(), datagram.len())? {
+                    sender.send(datagram)?;
+                }
             }
             answer = receiver.receive() => match answer? {
-                Some(answer) => {
-                    charge(&answer)?;
-                    keep_pace(&answer, paces.as_ref().map(|paces| &paces.to_visitor)).await;
+                Some(answer) => if down.lets_through(Instant::now(), answer.len())? {
                     said.send(Said::Answer(path, answer)).await?;
-                }
+                },
                 None => return Ok(()),
             },
             refusal = &mut ended => return Err(refusal.into()),
