@@ -306,7 +306,12 @@ async fn carry_out(api: Arc<Api>, request: Request<Buffered<Incoming>>) -> Respo
         Err(refusal) => Err(refusal),
     };
     if outcome.is_ok() && method != Method::GET {
-        api.registrar.journal().note_request(&caller.to_string(), &method, &path, &id);
+        api.registrar.journal().note_request(
+            &caller.to_string(),
+            &method,
+            &format!("/{}", segments(&path).join("/")),
+            &id,
+        );
     }
     match outcome {
         Ok((status, value)) => answer(status, &value, &id),

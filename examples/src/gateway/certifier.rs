@@ -2,6 +2,7 @@
 
 use super::hub::Hub;
 use crate::{BoxError, provider, random};
+use adit_naming::{Host, HostSource};
 use adit_tls_modes::{
     AcmeError, AcmeNext, AcmeSigner, AuthorisedNames, CertificateRequest, CertificateStore, CsrCheck,
     EdgeHost, KeyGenerator, NamePattern, PrivateKey, ServerCertificate, ServerName, renew_at, retry_after,
@@ -52,15 +53,20 @@ impl Certifier {
                         hosts.entry(host.as_str().to_owned()).or_insert_with(due);
                     }
                 }
-                () = sleep_until(at) => {
-                    if let Some((host, _)) = next
-                        && let Some(due) = hosts.get_mut(&host)
-                    {
+                () = sleep_until(at) => if let Some((host, _)) = next {
+                    if !self.is_wanted(&host) {
+                        hosts.remove(&host);
+                    } else if let Some(due) = hosts.get_mut(&host) {
                         self.tend(&host, due).await;
                     }
                 }
             }
         }
+    }
+
+    /// Whether there is a tunnel of that host still; one that comes again wishes again.
+    fn is_wanted(&self, host: &str) -> bool {
+        Host::parse(host.as_bytes(), HostSource::Sni).is_ok_and(|host| self.hub.find(&host).is_some())
     }
 
     /// Serves `host` with a certificate that isn't due, the one in the store or a new one, and notes when it will be.

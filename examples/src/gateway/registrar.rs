@@ -177,10 +177,11 @@ impl Registrar {
             _ => return Err(Refusal::new(Code::VALIDATION_FAILED, "a tunnel can be paused or active")),
         };
         let event = if command == Command::Pause { "tunnel.paused" } else { "tunnel.resumed" };
-        self.journal.note(event, grant.name.as_str());
-        self.change(grant, |record| {
+        let status = self.change(grant, |record| {
             record.apply(command, SystemTime::now()).map(drop).map_err(|e| Refusal::from(&e))
-        })
+        })?;
+        self.journal.note(event, grant.name.as_str());
+        Ok(status)
     }
 
     /// The registration's agent is gone. The tunnel stays: a lost connection deletes nothing.

@@ -48,10 +48,12 @@ impl Revocations {
     /// Takes a certificate back, and keeps the new list.
     ///
     /// # Errors
-    /// A full list, or a file that can't be written; then nobody sees the change yet.
+    /// A full list, or a file that can't be written; then no list is served until it can be.
     pub(super) fn revoke(&self, serial: CertificateSerial, reason: RevocationReason) -> Result<(), BoxError> {
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
         books.list.revoke(serial, reason, SystemTime::now())?;
+        // The one that was signed before would say that the certificate is good.
+        books.signed = None;
         self.sign(&mut books).map(drop)
     }
 

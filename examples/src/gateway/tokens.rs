@@ -28,7 +28,7 @@ pub(super) struct Tokens {
     tunnel_price: Cents,
     clock: Clock,
     minted: Minted,
-    /// Held while one is minted, or its terms change: files are written one after the other, and nobody who registers
+    /// Held while one is minted or revoked, or its terms change: files are written one after the other, and nobody who registers
     /// waits for a disk.
     saving: Mutex<()>,
     /// Which of them mint others. Locked before `tokens`, where both are.
@@ -148,9 +148,8 @@ impl Tokens {
             return Err(Refusal::from(Code::QUOTA_EXCEEDED));
         }
         let number = random::number();
-        let mut keys = self.keys();
         // Who may is asked first, on a copy: a key that could not be saved is none.
-        let mut tried = keys.clone();
+        let mut tried = self.keys().clone();
         add(&mut tried, number, is_master, by.map(CredentialId::nonce))
             .map_err(|error| Refusal::from(&error))?;
         let credential = Credential::from_random(CredentialKind::CapabilityToken, number, random::octets());
@@ -171,7 +170,7 @@ impl Tokens {
         let token = Token::new(keyring, terms, self.clock.now());
         let view = token.view();
         self.tokens().insert(number, token);
-        *keys = tried;
+        *self.keys() = tried;
         Ok((view, credential))
     }
 
@@ -214,6 +213,7 @@ impl Tokens {
 
     /// Ends a credential and all that it minted, and the sessions that they opened. A master key ends its own alone.
     pub(super) fn revoke(&self, by: Option<CredentialId>, id: &str) -> Result<TokenView, Refusal> {
+        let _turn = self.turn();
         let (number, parent) = self.with(id, |token| (token.keyring.id().nonce(), token.terms.minted_by))?;
         if by.is_some_and(|by| parent != Some(by.nonce())) {
             return Err(Refusal::from(Code::NOT_FOUND));
