@@ -57,6 +57,10 @@ async fn c35_only_passthrough_tunnels_that_are_alive_and_ones_own_are_signed_for
 #[tokio::test]
 async fn c35_an_agent_gets_no_certificate_for_an_edge_tunnel_or_for_what_it_has_not_registered() {
     let world = World::start().await;
+    let upstream = Greeter::start("a").await;
+    let mut other = world.agent(tls_tunnel(upstream.address, "my-vault"));
+    other.serving().await;
+    let before = signed(&world).await;
     let io = world.agent_port().await.unwrap();
     let exporter = io.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]));
     let (session, _incoming, driver) = Builder::new(Role::Dialler).build(io);
@@ -69,11 +73,14 @@ async fn c35_an_agent_gets_no_certificate_for_an_edge_tunnel_or_for_what_it_has_
     let edge =
         control.register(Register::new(Protocol::HTTP, Claim::Name("my-app".to_owned()))).await.unwrap();
     let der = request(&world, "my-app").der().to_vec();
-    let refused = control.sign_csr(edge.registration, der.clone()).await.unwrap_err().to_string();
+    let refused = control.sign_csr(edge.registration, der).await.unwrap_err().to_string();
     assert!(refused.contains("CONFLICT"), "{refused}");
-    let not_its_own = RegistrationId::new(edge.registration.as_u64() + 1_000).unwrap();
-    let refused = control.sign_csr(not_its_own, der).await.unwrap_err().to_string();
+    // Another session's, with a host that is that one's to have signed.
+    let others = request(&world, "my-vault").der().to_vec();
+    let not_its_own = RegistrationId::new(edge.registration.as_u64() - 1).unwrap();
+    let refused = control.sign_csr(not_its_own, others).await.unwrap_err().to_string();
     assert!(refused.contains("NOT_FOUND"), "{refused}");
+    assert_eq!(signed(&world).await, before);
     let (_, signed) = world.api("GET", "/tunnels/my-app/certificates", Value::Null).await;
     assert_eq!(signed, json!([]));
 }

@@ -113,7 +113,7 @@ async fn e08_a_ticket_outlives_its_tunnel_to_no_avail() {
 }
 
 #[tokio::test]
-async fn e09_each_request_of_a_connection_is_compared_with_the_name_of_its_tls() {
+async fn r11_e09_each_request_of_a_connection_is_compared_with_the_name_of_its_tls() {
     let world = World::start().await;
     let (a, b) = (Greeter::start("a").await, Greeter::start("b").await);
     let mut first = world.agent(http_tunnel(a.address, "my-app"));

@@ -72,21 +72,7 @@ async fn r03_r04_r12_hosts_that_lead_nowhere_give_the_same_answer() {
 }
 
 #[tokio::test]
-async fn r11_e09_a_host_other_than_the_name_of_the_tls_session_is_misdirected() {
-    let world = World::start().await;
-    let (a, b) = (Greeter::start("a").await, Greeter::start("b").await);
-    let mut first = world.agent(http_tunnel(a.address, "my-app"));
-    let mut second = world.agent(http_tunnel(b.address, "your-app"));
-    first.serving().await;
-    second.serving().await;
-    let io = world.https(&world.host("my-app")).await.unwrap();
-    let reply = raw(io, &get(&world.host("your-app"))).await;
-    assert!(reply.starts_with("HTTP/1.1 421"), "{reply}");
-    assert_eq!((a.count(), b.count()), (0, 0));
-}
-
-#[tokio::test]
-async fn t16_t30_names_that_nobody_serves_get_an_alert_and_never_another_tenant() {
+async fn t16_names_that_nobody_serves_get_an_alert_and_never_another_tenant() {
     let world = World::start().await;
     let upstream = Greeter::start("a").await;
     let mut agent = world.agent(http_tunnel(upstream.address, "my-app"));
