@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
-use super::pace::Pace;
+use super::turns::Turns;
 use super::{UdpFlowLimits, UdpFlowStats};
 
 /// The flows of one public UDP port: all datagrams of one visitor's address and port, until it is silent.
@@ -40,12 +40,15 @@ pub struct UdpFlows<T> {
     flows: BTreeMap<UdpFlowId, Flow<T>>,
     /// One entry a flow.
     by_peer: BTreeMap<SocketAddr, UdpFlowId>,
-    /// One entry an address that has flows.
+    /// One entry an address that has flows, or whose turns aren't earned yet.
     addresses: BTreeMap<IpAddr, Address>,
+    /// When addresses that had no flow left will have earned their turns. Each began a flow within the time that these
+    /// last: `new_per_second` bounds them.
+    resting: BTreeSet<(Instant, IpAddr)>,
     /// Every flow is in one of these two, oldest first.
     unproven: BTreeSet<(Instant, UdpFlowId)>,
     proven: BTreeSet<(Instant, UdpFlowId)>,
-    pace: Option<Pace>,
+    turns: Option<Turns>,
     stats: UdpFlowStats,
     next: u64,
 }
@@ -64,7 +67,7 @@ struct Flow<T> {
 #[derive(Debug)]
 struct Address {
     flows: usize,
-    pace: Pace,
+    turns: Turns,
 }
 
 impl<T> UdpFlows<T> {
@@ -76,9 +79,10 @@ impl<T> UdpFlows<T> {
             flows: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            resting: BTreeSet::new(),
             unproven: BTreeSet::new(),
             proven: BTreeSet::new(),
-            pace: None,
+            turns: None,
             stats: UdpFlowStats {
                 opened: 0,
                 expired: 0,
@@ -109,7 +113,7 @@ impl<T> UdpFlows<T> {
     /// A flow that `peer` has already is replaced.
     ///
     /// # Errors
-    /// [`UdpRefused`]: drop the datagram. Nothing is changed then.
+    /// [`UdpRefused`]: drop the datagram. `kept` is dropped, and no flow goes for it.
     pub fn open(
         &mut self,
         now: Instant,
@@ -120,19 +124,16 @@ impl<T> UdpFlows<T> {
         self.handle_timeout(now);
         if !can_be_answered(peer) {
             self.stats.refused_source += 1;
-            return Err(UdpRefused::Source);
+            return Err(UdpRefused::Source {});
         }
-        if !self.keeps_pace(now, peer.ip()) {
+        let (key, address) = (canonical(peer), prefix(peer.ip()));
+        let Some(turns) = self.take_turn(now, address) else {
             self.stats.refused_pace += 1;
-            return Err(UdpRefused::Pace);
-        }
-        let key = canonical(peer);
+            return Err(UdpRefused::Pace {});
+        };
         if let Some(before) = self.by_peer.get(&key).copied() {
             self.remove(before);
         }
-        let address = prefix(peer.ip());
-        // The pace goes on when the address's last flow makes room for this one.
-        let pace = self.addresses.get(&address).map_or_else(|| Pace::new(now), |entry| entry.pace);
         self.make_room(address);
         let id = UdpFlowId(self.next);
         self.next = self.next.wrapping_add(1);
@@ -140,7 +141,8 @@ impl<T> UdpFlows<T> {
         self.flows.insert(id, Flow { peer, touched: now, is_proven: false, received, sent: 0, kept });
         self.by_peer.insert(key, id);
         self.unproven.insert((now, id));
-        self.addresses.entry(address).or_insert_with(|| Address { flows: 0, pace }).flows += 1;
+        let entry = self.addresses.entry(address).or_insert(Address { flows: 0, turns });
+        (entry.flows, entry.turns) = (entry.flows + 1, turns);
         self.stats.opened += 1;
         Ok(id)
     }
@@ -176,7 +178,8 @@ impl<T> UdpFlows<T> {
         if let Some(entry) = self.addresses.get_mut(&address) {
             entry.flows = entry.flows.saturating_sub(1);
             if entry.flows == 0 {
-                self.addresses.remove(&address);
+                // Whoever comes back at once has no more turns than before.
+                self.resting.insert((entry.turns.earned_at(), address));
             }
         }
         Some(flow.kept)
@@ -189,6 +192,20 @@ impl<T> UdpFlows<T> {
         {
             self.remove(id);
             self.stats.expired += 1;
+        }
+        self.forget_rested(now);
+    }
+
+    /// Forgets addresses of which nothing has to be known any more.
+    fn forget_rested(&mut self, now: Instant) {
+        while let Some((_, address)) =
+            self.resting.first().filter(|(earned_at, _)| *earned_at <= now).copied()
+        {
+            self.resting.pop_first();
+            let is_over = |entry: &Address| entry.flows == 0 && entry.turns.earned_at() <= now;
+            if self.addresses.get(&address).is_some_and(is_over) {
+                self.addresses.remove(&address);
+            }
         }
     }
 
@@ -216,16 +233,15 @@ impl<T> UdpFlows<T> {
         self.stats
     }
 
-    /// The address's share comes first: what it may not have costs the others nothing.
-    fn keeps_pace(&mut self, now: Instant, address: IpAddr) -> bool {
+    /// The turns of an address after one more. The address's share comes first: what it may not have costs the others
+    /// nothing, nor does it pay for what all may not have.
+    fn take_turn(&mut self, now: Instant, address: IpAddr) -> Option<Turns> {
         let UdpFlowLimits { new_per_second, new_per_second_per_address, .. } = self.limits;
-        if let Some(entry) = self.addresses.get_mut(&prefix(address))
-            && !entry.pace.take(now, new_per_second_per_address, new_per_second_per_address)
-        {
-            return false;
-        }
-        let pace = self.pace.get_or_insert_with(|| Pace::new(now));
-        pace.take(now, new_per_second, new_per_second)
+        let mut own = self.addresses.get(&address).map_or_else(|| Turns::new(now), |entry| entry.turns);
+        let all = self.turns.get_or_insert_with(|| Turns::new(now));
+        let is_due = own.take(now, new_per_second_per_address, new_per_second_per_address)
+            && all.take(now, new_per_second, new_per_second);
+        is_due.then_some(own)
     }
 
     fn make_room(&mut self, address: IpAddr) {
@@ -286,7 +302,10 @@ impl<T> UdpFlows<T> {
         assert_eq!((self.by_peer.len(), self.unproven.len() + self.proven.len()), (count, count));
         assert_eq!(self.addresses.values().map(|address| address.flows).sum::<usize>(), count);
         let most = self.limits.max_flows_per_address;
-        assert!(self.addresses.values().all(|address| (1..=most).contains(&address.flows)));
+        assert!(self.addresses.values().all(|address| address.flows <= most));
+        let resting = self.addresses.iter().filter(|(_, entry)| entry.flows == 0);
+        let is_resting = |address, at| self.resting.contains(&(at, address));
+        assert!(resting.into_iter().all(|(address, entry)| is_resting(*address, entry.turns.earned_at())));
         assert!(self.stats.opened >= self.stats.expired + self.stats.displaced);
         assert_eq!(self.poll_timeout().is_some(), count > 0);
     }
@@ -315,10 +334,10 @@ pub enum UdpAnswer {
 pub enum UdpRefused {
     /// Too many flows began just now, from its address or from all.
     #[error("too many flows began just now")]
-    Pace,
+    Pace {},
     /// Nobody can be answered there: port 0, or an address of none, of many or of all.
     #[error("nobody can be answered at the address that it came from")]
-    Source,
+    Source {},
 }
 
 /// IPv4 and UDP headers without options: a datagram costs its victim these, too.

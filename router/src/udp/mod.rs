@@ -2,9 +2,9 @@
 
 mod flows;
 mod limits;
-mod pace;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use flows::{UdpAnswer, UdpFlowId, UdpFlows, UdpRefused};
 pub use limits::{UdpFlowLimits, UdpFlowStats};

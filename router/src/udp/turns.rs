@@ -3,16 +3,21 @@
 use std::time::{Duration, Instant};
 
 /// So many a second, and so many at once after a rest: the generic cell rate algorithm (ITU-T I.371), which needs one moment
-/// of memory.
+/// of memory. Written here since governor comes with a feature, and this is kept for each of many addresses.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct Turns {
     /// When all that was taken would have been earned.
     earned_at: Instant,
 }
 
-impl Pace {
+impl Turns {
     pub(super) const fn new(now: Instant) -> Self {
         Self { earned_at: now }
+    }
+
+    /// From when on it is as good as a new one.
+    pub(super) const fn earned_at(&self) -> Instant {
+        self.earned_at
     }
 
     /// Takes one, if it is there.
@@ -34,15 +39,15 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test's clock starts somewhere")]
-    fn a_pace_gives_so_many_at_once_and_so_many_a_second() {
+    fn turns_are_so_many_at_once_and_so_many_a_second() {
         let now = Instant::now();
-        let mut pace = Pace::new(now);
+        let mut turns = Turns::new(now);
         let mut taken = |after: u64| {
             let now = now + Duration::from_millis(after);
-            (0..100).filter(|_| pace.take(now, 10, 5)).count()
+            (0..100).filter(|_| turns.take(now, 10, 5)).count()
         };
         assert_eq!((taken(0), taken(99), taken(100), taken(450), taken(60_000)), (5, 0, 1, 3, 5));
-        assert!(!Pace::new(now).take(now, 0, 5), "none a second is none");
-        assert!(Pace::new(now).take(now, 10, 0), "one at once, at least");
+        assert!(!Turns::new(now).take(now, 0, 5), "none a second is none");
+        assert!(Turns::new(now).take(now, 10, 0), "one at once, at least");
     }
 }
