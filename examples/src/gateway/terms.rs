@@ -197,9 +197,12 @@ impl PolicyDocument {
 
     /// A new cap keeps what is spent.
     fn bytes(&self, before: &Policy) -> Option<Arc<ByteBudget>> {
-        let spent = before.byte_budget().map_or(0, |budget| budget.spent());
-        let same = before.byte_budget().filter(|budget| budget.cap() == self.byte_budget).cloned();
-        self.byte_budget.map(|cap| same.unwrap_or_else(|| Arc::new(ByteBudget::with_spent(Some(cap), spent))))
+        let cap = Some(self.byte_budget?);
+        Some(match before.byte_budget() {
+            Some(same) if same.cap() == cap => Arc::clone(same),
+            Some(budget) => Arc::new(budget.with_cap(cap)),
+            None => Arc::new(ByteBudget::new(cap)),
+        })
     }
 }
 

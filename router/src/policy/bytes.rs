@@ -24,10 +24,18 @@ impl ByteBudget {
         Self::with_spent(cap, 0)
     }
 
-    /// A budget of which `spent` is spent: for a new cap, or after a restart.
+    /// A budget of which `spent` is spent, for after a restart: whether the month has turned meanwhile only its caller knows.
     #[must_use]
     pub fn with_spent(cap: Option<u64>, spent: u64) -> Self {
         Self { cap, spent: AtomicU64::new(spent), month: AtomicU64::new(0) }
+    }
+
+    /// The same budget under another cap: what is spent stays, and in which month.
+    #[must_use]
+    pub fn with_cap(&self, cap: Option<u64>) -> Self {
+        // The month first: a turn in between then renews the new one once more, never too seldom.
+        let month = AtomicU64::new(self.month.load(Ordering::Relaxed));
+        Self { cap, spent: AtomicU64::new(self.spent()), month }
     }
 
     /// Charges bytes that were moved. The sum saturates.
@@ -112,6 +120,17 @@ mod tests {
         for now in [january, february] {
             assert!(!budget.turn(now) && budget.is_spent(), "no refund, no second turn");
         }
+    }
+
+    #[test]
+    fn b05_under_a_new_cap_the_month_turns_as_before() {
+        let january = SystemTime::UNIX_EPOCH;
+        let budget = ByteBudget::new(Some(10));
+        budget.turn(january);
+        assert_eq!(budget.charge(4), Ok(()));
+        let lower = budget.with_cap(Some(4));
+        assert_eq!((lower.cap(), lower.spent(), lower.is_spent()), (Some(4), 4, true));
+        assert!(lower.turn(january + Duration::from_secs(31 * 86_400)) && !lower.is_spent());
     }
 
     #[test]
