@@ -1,3 +1,4 @@
+use crate::certificates::names::MAX_NAMES;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -119,7 +120,7 @@ fn ordered_name(authorization: &AuthorizationHandle<'_>, names: &[ServerName]) -
 /// Which challenge failed, and by what; the order itself often doesn't say.
 async fn failure(order: &mut Order) -> AcmeError {
     let mut authorizations = order.authorizations();
-    for _ in 0..MAX_AUTHORIZATIONS {
+    for _ in 0..MAX_NAMES {
         let Some(Ok(mut authorization)) = authorizations.next().await else { break };
         let Ok(state) = authorization.refresh().await else { continue };
         let invalid = state.challenges.iter().find(|challenge| challenge.status == ChallengeStatus::Invalid);
@@ -199,7 +200,5 @@ pub(super) fn error_of(error: instant_acme::Error, last: LastAnswer, now: System
     }
 }
 
-/// As many as names may be authorised at once.
-const MAX_AUTHORIZATIONS: usize = 100;
 /// Longer ones no client would take.
 const MAX_CHAIN: usize = 10;

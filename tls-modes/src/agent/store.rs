@@ -105,8 +105,13 @@ impl CertificateStore {
     fn check_folder(&self) -> Result<(), StoreError> {
         use std::os::unix::fs::PermissionsExt;
 
-        let mode = fs::metadata(&self.folder)?.permissions().mode();
-        if mode & 0o022 == 0 { Ok(()) } else { Err(StoreError::FolderOpenToOthers {}) }
+        match fs::metadata(&self.folder) {
+            Ok(folder) if folder.permissions().mode() & 0o022 != 0 => Err(StoreError::FolderOpenToOthers {}),
+            Ok(_) => Ok(()),
+            // Then nothing is kept there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     #[cfg(not(unix))]

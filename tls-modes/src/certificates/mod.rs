@@ -2,7 +2,7 @@ mod csr;
 mod csr_error;
 mod der;
 mod key_index;
-mod names;
+pub(crate) mod names;
 mod public_key;
 mod quota;
 

@@ -57,4 +57,4 @@ pub enum AuthorisedNamesError {
 }
 
 /// What public authorities allow in one certificate, and a bound on the work for each request.
-const MAX_NAMES: usize = 100;
+pub(crate) const MAX_NAMES: usize = 100;
