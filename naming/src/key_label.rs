@@ -22,9 +22,11 @@ impl<'a> KeyLabelRef<'a> {
         LabelRef::parse(text).ok().map(|_| Self(text))
     }
 
-    /// Takes the end of a label of a host, whose bytes and last byte were checked already.
-    pub(crate) fn of_host(text: &'a str) -> Option<Self> {
-        let good = (1..=Self::MAX_LEN).contains(&text.len()) && !text.starts_with('-') && !text.contains('_');
+    /// Takes the end of a label of a host, whose bytes and last byte were checked already. A plain host has no underscore.
+    pub(crate) fn of_host(text: &'a str, is_plain: bool) -> Option<Self> {
+        let good = (1..=Self::MAX_LEN).contains(&text.len())
+            && !text.starts_with('-')
+            && (is_plain || !text.contains('_'));
         debug_assert_eq!(good, Self::parse(text).is_some());
         good.then_some(Self(text))
     }
@@ -87,8 +89,8 @@ impl<'a> PortPrefix<'a> {
     }
 
     /// Like [`key`](Self::key), of a label of a host.
-    pub(crate) fn key_of_host(self) -> Option<KeyLabelRef<'a>> {
-        KeyLabelRef::of_host(self.rest)
+    pub(crate) fn key_of_host(self, is_plain: bool) -> Option<KeyLabelRef<'a>> {
+        KeyLabelRef::of_host(self.rest, is_plain)
     }
 
     /// The key; `None` if what follows has not the form of one.

@@ -38,6 +38,17 @@ fn a_host_is_parsed_and_classified_without_allocating() {
     assert_eq!(info.count_total, 0);
 }
 
+#[test]
+fn a_host_with_the_longest_label_in_a_zone_of_32_allocates_nothing_and_a_longer_one_once() {
+    let domain = |zone: usize| ["n".repeat(63), "z".repeat(zone)].join(".");
+    for (text, allocations) in [(domain(32), 0), (domain(33), 1), (domain(63), 1)] {
+        let info = measure(|| {
+            std::hint::black_box(Host::parse(text.as_bytes(), HostSource::Header).unwrap());
+        });
+        assert_eq!(info.count_total, allocations, "{text}");
+    }
+}
+
 #[cfg(feature = "keys")]
 #[test]
 fn keys_are_sealed_and_opened_without_allocating() {

@@ -133,14 +133,19 @@ impl Zones {
         if let Some(zone) = outer {
             return in_zone(label, zone, is_plain).unwrap_or(Destination::Foreign);
         }
-        if self.is_parent(domain)
-            || ancestors(rest).any(|outer| self.zone(outer).is_some())
-            || ends_in_number(domain)
-        {
+        if self.is_parent(domain) || self.is_inside(rest) || ends_in_number(domain) {
             return Destination::Foreign;
         }
         CustomDomainRef::of_host(domain, is_plain)
             .map_or(Destination::Foreign, |domain| Destination::Custom { domain })
+    }
+
+    /// Whether `domain`, itself no zone, lies in one.
+    fn is_inside(&self, domain: &str) -> bool {
+        if self.zones.len() <= FEW {
+            return self.zones.iter().any(|zone| is_below(domain, zone.as_str()));
+        }
+        ancestors(domain).any(|outer| self.zone(outer).is_some())
     }
 
     fn is_parent(&self, domain: &str) -> bool {
@@ -201,13 +206,21 @@ fn in_zone<'a>(label: &'a str, zone: &'a Zone, is_plain: bool) -> Option<Destina
     if zone.has_port_keys()
         && let Some(prefix) = PortPrefix::of(label)
     {
-        return Some(Destination::TunnelByKey { zone, port: prefix.port()?, key: prefix.key_of_host()? });
+        return Some(Destination::TunnelByKey {
+            zone,
+            port: prefix.port()?,
+            key: prefix.key_of_host(is_plain)?,
+        });
     }
     TunnelNameRef::of_host(label, is_plain).map(|name| Destination::TunnelByName { zone, name })
 }
 
 /// Up to how many zones are compared one by one.
 const FEW: usize = 4;
+
+fn is_below(domain: &str, zone: &str) -> bool {
+    domain.strip_suffix(zone).is_some_and(|inner| inner.ends_with('.'))
+}
 
 /// The domains above `domain`, the nearest first.
 fn ancestors(domain: &str) -> impl Iterator<Item = &str> {

@@ -1,69 +1,116 @@
 //! A domain folded and checked sixteen octets at a time.
 
-use crate::{label::MAX_LABEL, zone::MAX_DOMAIN};
+use crate::label::MAX_LABEL;
 
 /// Folds a domain into `room` if it is a good one: no empty label, no hyphen at the edge of one, none of more than 63
-/// octets, and nothing but letters, digits, underscores, hyphens and dots. `None` otherwise, or if it is empty or too long.
+/// octets, and nothing but letters, digits, underscores, hyphens and dots. `None` otherwise, or if it is empty or longer than
+/// the room.
 ///
 /// It says so without a branch on any octet, which the compiler makes vector code of, since the hosts of visitors are
-/// nearly always good. What is wrong with the others is for another to find out.
+/// nearly always good. What is wrong with the others is for another to find out. Each block is read from the text and written
+/// as a whole, since processors wait where a read needs what several recent writes left.
 #[inline]
-pub(super) fn fold(text: &[u8], room: &mut [u8; ROOM]) -> Option<Folded> {
-    let (last, before) = text.split_last()?;
-    if text.len() > MAX_DOMAIN || is_edge(*text.first()?) || is_edge(*last) {
+pub(super) fn fold(text: &[u8], room: &mut [[u8; BLOCK]]) -> Option<Folded> {
+    let [first, .., last] = text else { return fold_octet(*text.first()?, room) };
+    let whole = (text.len() - 1) / BLOCK;
+    if is_edge(*first) || is_edge(*last) {
         return None;
     }
-    let mut flags = [0; WIDTH];
-    match before.len().checked_sub(WIDTH) {
-        Some(end) => {
-            // The last window may overlap the one before, which changes nothing.
-            for at in (0..end).step_by(WIDTH).chain([end]) {
-                window(
-                    text.get(at..)?.first_chunk()?,
-                    text.get(at + 1..)?.first_chunk()?,
-                    room.get_mut(at..)?.first_chunk_mut()?,
-                    &mut flags,
-                );
-            }
-        }
-        None => {
-            for ((pair, room), flags) in text.windows(2).zip(room.iter_mut()).zip(&mut flags) {
-                let (small, flag) = octet(pair[0], pair[1]);
-                (*room, *flags) = (small, flag);
-            }
-        }
+    let mut seen = Seen::nothing();
+    let (room, rest) = room.split_at_mut_checked(whole)?;
+    for (at, room) in room.iter_mut().enumerate() {
+        let octets = text.get(at * BLOCK..)?;
+        *room = seen.fold(*octets.first_chunk()?, *octets.get(1..)?.first_chunk()?);
     }
-    let (small, flag) = octet(*last, b'a');
-    *room.get_mut(before.len())? = small;
-    let flags = flags.iter().fold(flag, |all, flag| all | flag);
-    if flags & BROKEN != 0 {
-        return None;
-    }
-    let folded = room.get(..text.len())?;
-    let first_dot = first_dot(room, text.len());
-    if text.len() > MAX_LABEL && folded.split(|octet| *octet == b'.').any(|label| label.len() > MAX_LABEL) {
-        return None;
-    }
-    Some(Folded { len: text.len(), first_dot, is_odd: flags & ODD != 0 })
+    let end = ending(text);
+    *rest.first_mut()? = seen.fold(end.to_le_bytes(), behind(end).to_le_bytes());
+    seen.verdict(text)
 }
 
 /// A good domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Folded {
-    pub(super) len: usize,
     /// Where the first label ends.
-    pub(super) first_dot: usize,
+    pub(super) first_dot: u8,
     /// Whether there is an underscore, or a hyphen behind another: no tunnel's name has these.
     pub(super) is_odd: bool,
 }
 
-#[inline]
-fn window(octets: &[u8; WIDTH], next: &[u8; WIDTH], room: &mut [u8; WIDTH], flags: &mut [u8; WIDTH]) {
-    for at in 0..WIDTH {
-        let (small, flag) = octet(octets[at], next[at]);
-        room[at] = small;
-        flags[at] |= flag;
+/// What was seen in the blocks so far, for each place of a block apart.
+struct Seen {
+    flags: [u8; BLOCK],
+    /// The first dot at such a place.
+    dots: [u8; BLOCK],
+    /// The places of the next block.
+    places: [u8; BLOCK],
+}
+
+impl Seen {
+    #[inline]
+    fn nothing() -> Self {
+        let places = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+        Self { flags: [0; BLOCK], dots: [u8::MAX; BLOCK], places }
     }
+
+    /// A block in small letters; `next` are the octets one place on.
+    #[inline]
+    fn fold(&mut self, octets: [u8; BLOCK], next: [u8; BLOCK]) -> [u8; BLOCK] {
+        let mut folded = [0; BLOCK];
+        for at in 0..BLOCK {
+            let (small, flag) = octet(octets[at], next[at]);
+            folded[at] = small;
+            self.flags[at] |= flag;
+            self.dots[at] = self.dots[at].min(if small == b'.' { self.places[at] } else { u8::MAX });
+            self.places[at] = self.places[at].wrapping_add(BLOCK_STEP);
+        }
+        folded
+    }
+
+    #[inline]
+    fn verdict(&self, text: &[u8]) -> Option<Folded> {
+        let flags = u128::from_le_bytes(self.flags);
+        if flags & u128::from_le_bytes([BROKEN; BLOCK]) != 0 {
+            return None;
+        }
+        let first_dot = self.dots.iter().fold(u8::MAX, |first, dot| first.min(*dot));
+        let first_dot = usize::from(first_dot).min(text.len());
+        let has_long_label = || text.split(|octet| *octet == b'.').any(|label| label.len() > MAX_LABEL);
+        if first_dot > MAX_LABEL || text.len() - first_dot > MAX_LABEL + 1 && has_long_label() {
+            return None;
+        }
+        let is_odd = flags & u128::from_le_bytes([ODD; BLOCK]) != 0;
+        Some(Folded { first_dot: u8::try_from(first_dot).ok()?, is_odd })
+    }
+}
+
+/// A domain of one octet.
+#[cold]
+fn fold_octet(only: u8, room: &mut [[u8; BLOCK]]) -> Option<Folded> {
+    let (small, flag) = octet(only, PAD);
+    room.first_mut()?[0] = small;
+    (!is_edge(only) && flag & BROKEN == 0).then_some(Folded { first_dot: 1, is_odd: flag & ODD != 0 })
+}
+
+/// The last block, which has 1 to 16 octets of the text, and letters behind them.
+#[inline]
+fn ending(text: &[u8]) -> u128 {
+    let rest = (text.len() - 1) % BLOCK + 1;
+    let octets = match text.last_chunk() {
+        Some(block) => u128::from_le_bytes(*block) >> bits(BLOCK - rest),
+        None => text.iter().rfold(0, |octets, octet| octets << 8 | u128::from(*octet)),
+    };
+    octets | u128::from_le_bytes([PAD; BLOCK]).checked_shl(bits(rest)).unwrap_or(0)
+}
+
+/// The octets of a last block one place on.
+#[inline]
+fn behind(end: u128) -> u128 {
+    end >> 8 | u128::from(PAD) << 120
+}
+
+#[inline]
+fn bits(octets: usize) -> u32 {
+    u32::try_from(octets * 8).unwrap_or(u32::MAX)
 }
 
 /// An octet in small letters, and what is to be said of it before the next one.
@@ -86,39 +133,23 @@ const fn is_edge(octet: u8) -> bool {
     octet == b'.' || octet == b'-'
 }
 
-/// Where the first dot stands, eight octets at a time; `len` if it has none.
-#[inline]
-fn first_dot(room: &[u8; ROOM], len: usize) -> usize {
-    let mut at = 0;
-    for octets in room.as_chunks().0 {
-        let others = u64::from_le_bytes(*octets) ^ u64::from_le_bytes([b'.'; 8]);
-        // The lowest high bit is that of the first octet which is zero (the ones above it may be anything's).
-        let zero = others.wrapping_sub(u64::from_le_bytes([1; 8])) & !others & u64::from_le_bytes([0x80; 8]);
-        if zero != 0 {
-            return len.min(at + usize::try_from(zero.trailing_zeros() / 8).unwrap_or(0));
-        }
-        at += 8;
-        if at >= len {
-            break;
-        }
-    }
-    len
-}
-
 const BROKEN: u8 = 1;
 const ODD: u8 = 2;
 
-/// Octets that are looked at together.
-const WIDTH: usize = 16;
+/// What stands behind the end: good beside anything.
+const PAD: u8 = b'a';
 
-/// Room for every domain, in whole vectors.
-pub(super) const ROOM: usize = 256;
+/// Octets that are looked at together.
+pub(super) const BLOCK: usize = 16;
+const BLOCK_STEP: u8 = 16;
 
 #[cfg(test)]
 mod tests {
     use alloc::vec;
 
     use super::*;
+
+    const ROOM: [[u8; BLOCK]; 16] = [[0; BLOCK]; 16];
 
     #[test]
     fn each_octet_is_what_the_plain_words_say_at_each_place() {
@@ -129,16 +160,16 @@ mod tests {
                 text[place] = octet;
                 let is_inner = place > 0 && place + 1 < length;
                 let may_stand = octet.is_ascii_alphanumeric() || octet == b'_' || is_inner && is_edge(octet);
-                let mut room = [0; ROOM];
+                let mut room = ROOM;
                 let first_dot = if octet == b'.' { place } else { length };
-                let expected = Folded { len: length, first_dot, is_odd: octet == b'_' };
+                let expected = Folded { first_dot: u8::try_from(first_dot).unwrap(), is_odd: octet == b'_' };
                 assert_eq!(
                     fold(&text, &mut room),
                     may_stand.then_some(expected),
                     "{octet} at {place} of {length}"
                 );
                 if may_stand {
-                    assert_eq!(room[..length], text.to_ascii_lowercase());
+                    assert_eq!(room.as_flattened()[..length], text.to_ascii_lowercase());
                 }
             }
         }
@@ -153,7 +184,7 @@ mod tests {
                 for place in 1..length - 2 {
                     let mut text = vec![b'a'; length];
                     text[place..place + 2].copy_from_slice(pair);
-                    let folded = fold(&text, &mut [0; ROOM]);
+                    let folded = fold(&text, &mut ROOM.clone());
                     assert_eq!(
                         folded.map(|folded| folded.is_odd),
                         is_good.then_some(is_odd),
@@ -166,12 +197,12 @@ mod tests {
 
     #[test]
     fn labels_and_domains_have_their_longest() {
-        let mut room = [0; ROOM];
+        let mut room = ROOM;
         assert_eq!(fold(b"", &mut room), None);
         let label = [b'a'; 63];
         let longest = [&label[..], &label, &label, &label[..61]].join(&b'.');
         assert_eq!(fold(&longest, &mut room).unwrap().first_dot, 63);
-        assert_eq!(fold(&[&longest[..], b"a"].concat(), &mut room), None);
+        assert_eq!(fold(&[&longest[..], b"abcd"].concat(), &mut room), None, "longer than the room");
         assert_eq!(fold(&[b'a'; 64], &mut room), None);
         assert_eq!(fold(&[b"b.", &[b'a'; 64][..], b".c"].concat(), &mut room), None);
     }

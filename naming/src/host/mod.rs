@@ -1,5 +1,6 @@
 //! The host that a visitor asked for, in the one canonical form that everything behind compares.
 
+use alloc::boxed::Box;
 use core::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -8,17 +9,21 @@ use core::{
 
 use thiserror::Error;
 
-use self::fold::{ROOM, fold};
+use self::{
+    domain::{Room, fold_long},
+    fold::Folded,
+};
 use crate::{label::MAX_LABEL, zone::MAX_DOMAIN};
 
+mod domain;
 mod fold;
 
 /// The host that a visitor asked for: a domain in canonical form, or an IP address, and the port beside it.
 ///
 /// The same function reads the `Host` header, `:authority` and the server name of TLS, so that no two layers can differ
 /// about what a byte means. The canonical domain is lower case (ASCII only), without trailing dot, at most 253 octets in
-/// labels of 1–63 with letters, digits, underscores and inner hyphens. A host has its text inside: it borrows nothing,
-/// and parsing one allocates nothing.
+/// labels of 1–63 with letters, digits, underscores and inner hyphens. A host borrows nothing. Its text is inside, and parsing
+/// one allocates nothing, up to 96 octets of domain: room for the longest label in a zone of 32. A longer domain is allocated.
 ///
 /// ```
 /// use adit_naming::{Host, HostSource};
@@ -32,7 +37,11 @@ mod fold;
 /// ```
 #[derive(Clone)]
 pub struct Host {
+    /// Beside the target and not in it, since what isn't in a variant is moved in whole blocks.
+    room: Room,
     target: Target,
+    /// Of a domain.
+    marks: Folded,
     port: Option<u16>,
 }
 
@@ -53,104 +62,94 @@ impl Host {
     /// # Errors
     /// [`HostError`]: for HTTP the answer is 400, for TLS the end of the handshake (alert 112).
     pub fn parse(input: &[u8], source: HostSource) -> Result<Self, HostError> {
-        // Made where the caller will find it: a host is large, and is moved as seldom as can be.
-        let mut host = Ok(Self::blank());
-        if let Ok(place) = &mut host
-            && let Err(error) = place.read(input, source)
-        {
-            host = Err(error);
-        }
-        host
-    }
-
-    fn blank() -> Self {
-        let domain = Domain { bytes: [0; ROOM], len: 0, first_dot: 0, is_odd: false };
-        Self { target: Target::Domain(domain), port: None }
-    }
-
-    fn read(&mut self, input: &[u8], source: HostSource) -> Result<(), HostError> {
         match input {
             [] => Err(HostError::Empty {}),
             // Bounds all work below; the longest good input is a full domain with a dot and a port.
             _ if input.len() > MAX_INPUT => Err(HostError::TooLong { length: input.len() }),
-            [b'[', ..] if source.is_http() => self.read_bracketed(input),
-            _ => self.read_named(input, source),
+            [b'[', ..] if source.is_http() => Self::read_bracketed(input),
+            _ => Self::read_named(input, source),
         }
     }
 
     /// Reads everything but an address in brackets. Hosts are nearly always good: what is wrong with one, [`explain`] finds
     /// out.
     #[inline]
-    fn read_named(&mut self, input: &[u8], source: HostSource) -> Result<(), HostError> {
-        let Target::Domain(domain) = &mut self.target else { return Err(HostError::Empty {}) };
+    fn read_named(input: &[u8], source: HostSource) -> Result<Self, HostError> {
         let end = if source.is_http() { end_of_name(input) } else { input.len() };
         let name = match &input[..end] {
             // The dot that may end a domain is no part of it.
             [name @ .., b'.'] if source.is_http() => name,
             name => name,
         };
-        let Some(folded) = fold(name, &mut domain.bytes) else {
-            self.target = Target::Address(explain(input, source)?);
-            return Ok(());
-        };
-        [domain.len, domain.first_dot] =
-            [folded.len, folded.first_dot].map(|at| u8::try_from(at).unwrap_or(u8::MAX));
-        domain.is_odd = folded.is_odd;
-        if end < input.len() {
-            self.port = port(input, end)?;
+        if name.len() > Room::OCTETS {
+            return Self::read_long(input, name, source);
         }
+        let mut room = Room::EMPTY;
+        let Some(marks) = room.fold(name) else {
+            return explain(input, source).map(|address| Self::of(Target::Address(address), None));
+        };
+        let port = if end < input.len() { port(input, end)? } else { None };
+        let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
         // Names that end in a digit are rare, so the look at addresses costs other hosts nothing.
         if name.last().is_some_and(u8::is_ascii_digit)
-            && let Ok(address) = Ipv4Addr::from_str(domain.as_str())
+            && let Ok(address) = Ipv4Addr::from_str(room.as_str(len))
         {
-            self.target = Target::Address(IpAddr::V4(address));
+            return Ok(Self::of(Target::Address(IpAddr::V4(address)), port));
         }
-        Ok(())
+        Ok(Self { room, target: Target::Room { len }, marks, port })
+    }
+
+    #[cold]
+    fn read_long(input: &[u8], name: &[u8], source: HostSource) -> Result<Self, HostError> {
+        let Some((domain, marks)) = fold_long(name) else {
+            return explain(input, source).map(|address| Self::of(Target::Address(address), None));
+        };
+        let port = if source.is_http() { port(input, end_of_name(input))? } else { None };
+        Ok(Self { marks, ..Self::of(Target::Long(domain), port) })
+    }
+
+    fn of(target: Target, port: Option<u16>) -> Self {
+        Self { room: Room::EMPTY, target, marks: Folded { first_dot: 0, is_odd: false }, port }
     }
 
     /// Reads an IPv6 address in brackets, and perhaps a port.
-    fn read_bracketed(&mut self, input: &[u8]) -> Result<(), HostError> {
+    fn read_bracketed(input: &[u8]) -> Result<Self, HostError> {
         let close = input.iter().position(|&byte| byte == b']').ok_or(HostError::InvalidAddress {})?;
         let address = ipv6(&input[1..close]).ok_or(HostError::InvalidAddress {})?;
         match input.get(close + 1) {
             None | Some(b':') => {}
             Some(_) => return Err(HostError::InvalidAddress {}),
         }
-        self.port = port(input, close + 1)?;
-        self.target = Target::Address(IpAddr::V6(address));
-        Ok(())
-    }
-
-    /// The domain's first label and what follows its dot; `None` if there is no dot.
-    #[inline]
-    pub(crate) fn split_first_label(&self) -> Option<(&str, &str)> {
-        let Target::Domain(domain) = &self.target else { return None };
-        let (label, rest) = domain.as_str().split_at_checked(usize::from(domain.first_dot))?;
-        Some((label, rest.get(1..)?))
-    }
-
-    /// Whether all hyphens stand alone and there is no underscore, so that names need not be looked at again.
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        match &self.target {
-            Target::Domain(domain) => !domain.is_odd,
-            Target::Address(_) => false,
-        }
+        Ok(Self::of(Target::Address(IpAddr::V6(address)), port(input, close + 1)?))
     }
 
     /// The canonical domain; `None` if the host is an IP address.
     #[inline]
     pub fn domain(&self) -> Option<&str> {
         match &self.target {
-            Target::Domain(domain) => Some(domain.as_str()),
+            Target::Room { len } => Some(self.room.as_str(*len)),
+            Target::Long(domain) => Some(domain),
             Target::Address(_) => None,
         }
+    }
+
+    /// The domain's first label and what follows its dot; `None` if there is no dot.
+    #[inline]
+    pub(crate) fn split_first_label(&self) -> Option<(&str, &str)> {
+        let (label, rest) = self.domain()?.split_at_checked(usize::from(self.marks.first_dot))?;
+        Some((label, rest.get(1..)?))
+    }
+
+    /// Whether all hyphens stand alone and there is no underscore, so that names need not be looked at again.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.marks.is_odd
     }
 
     /// The address, if the host is one. It is never a place to connect to (case R-12).
     pub fn address(&self) -> Option<IpAddr> {
         match self.target {
-            Target::Domain(_) => None,
+            Target::Room { .. } | Target::Long(_) => None,
             Target::Address(address) => Some(address),
         }
     }
@@ -165,11 +164,7 @@ impl Host {
 /// Two hosts are the same if domain or address is; the port doesn't count, as visitors add it or leave it out.
 impl PartialEq for Host {
     fn eq(&self, other: &Self) -> bool {
-        match (&self.target, &other.target) {
-            (Target::Domain(ours), Target::Domain(theirs)) => ours.as_bytes() == theirs.as_bytes(),
-            (Target::Address(ours), Target::Address(theirs)) => ours == theirs,
-            (Target::Domain(_), Target::Address(_)) | (Target::Address(_), Target::Domain(_)) => false,
-        }
+        (self.domain(), self.address()) == (other.domain(), other.address())
     }
 }
 
@@ -178,10 +173,10 @@ impl Eq for Host {}
 /// The domain or address, without port; IPv6 in brackets.
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.target {
-            Target::Domain(domain) => f.pad(domain.as_str()),
-            Target::Address(IpAddr::V4(address)) => write!(f, "{address}"),
-            Target::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+        match self.address() {
+            None => f.pad(self.domain().unwrap_or_default()),
+            Some(IpAddr::V4(address)) => write!(f, "{address}"),
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]"),
         }
     }
 }
@@ -322,40 +317,14 @@ impl HostError {
 }
 
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "a box for the domain would be an allocation for each request")]
 enum Target {
-    Domain(Domain),
+    /// A domain: so many octets in the host's room.
+    Room {
+        len: u8,
+    },
+    /// A domain that is longer.
+    Long(Box<str>),
     Address(IpAddr),
-}
-
-/// A canonical domain in place.
-// Invariant: all bytes are ASCII; `first_dot <= len <= MAX_DOMAIN`.
-#[derive(Clone)]
-#[repr(C, align(8))]
-struct Domain {
-    bytes: [u8; ROOM],
-    len: u8,
-    /// Where the first label ends.
-    first_dot: u8,
-    /// Whether there is an underscore or a hyphen behind another.
-    is_odd: bool,
-}
-
-impl Domain {
-    #[inline]
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-
-    #[inline]
-    fn as_str(&self) -> &str {
-        // Whole blocks are checked several octets at a time; those behind the end are cut off again.
-        let whole = usize::from(self.len).next_multiple_of(16);
-        core::str::from_utf8(&self.bytes[..whole])
-            .ok()
-            .and_then(|text| text.get(..usize::from(self.len)))
-            .expect("only ASCII was stored")
-    }
 }
 
 /// Where the colon before a good port stands; the end of the input if there is none.
