@@ -5,71 +5,15 @@ mod support;
 
 use adit_examples::agent::{Carriers, Event, Link, statuses};
 use serde_json::Value;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use support::network::Network;
 use support::{Agent, PATIENCE, World, get, http_tunnel, raw, read_head};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
-
-/// A UDP relay in front of the gateway that can be blocked; each client has a port of its own behind it.
-struct Network {
-    address: SocketAddr,
-    is_open: Arc<AtomicBool>,
-    dropped: Arc<AtomicUsize>,
-}
-
-impl Network {
-    async fn in_front_of(server: SocketAddr, is_open: bool) -> Self {
-        let front = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
-        let network = Self {
-            address: front.local_addr().unwrap(),
-            is_open: Arc::new(AtomicBool::new(is_open)),
-            dropped: Arc::default(),
-        };
-        let (is_open, dropped) = (Arc::clone(&network.is_open), Arc::clone(&network.dropped));
-        tokio::spawn(async move {
-            let (mut behind, mut packet) = (HashMap::new(), vec![0; 65_536]);
-            while let Ok((length, client)) = front.recv_from(&mut packet).await {
-                if !is_open.load(Ordering::SeqCst) {
-                    dropped.fetch_add(1, Ordering::SeqCst);
-                    continue;
-                }
-                if let Entry::Vacant(place) = behind.entry(client) {
-                    let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
-                    socket.connect(server).await.unwrap();
-                    let back = answers(Arc::clone(&socket), Arc::clone(&front), client, Arc::clone(&is_open));
-                    tokio::spawn(back);
-                    place.insert(socket);
-                }
-                let _ = behind[&client].send(&packet[..length]).await;
-            }
-        });
-        network
-    }
-
-    fn open(&self, is_open: bool) {
-        self.is_open.store(is_open, Ordering::SeqCst);
-    }
-}
-
-async fn answers(
-    socket: Arc<UdpSocket>,
-    front: Arc<UdpSocket>,
-    client: SocketAddr,
-    is_open: Arc<AtomicBool>,
-) {
-    let mut packet = vec![0; 65_536];
-    while let Ok(length) = socket.recv(&mut packet).await {
-        if is_open.load(Ordering::SeqCst) {
-            let _ = front.send_to(&packet[..length], client).await;
-        }
-    }
-}
 
 /// An upstream that answers at once, or for `/slow` once it is told to.
 async fn upstream(release: Arc<Notify>, is_reached: Arc<Notify>) -> SocketAddr {

@@ -21,11 +21,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long an agent may take to let a stream open; it waits only while the agent holds back stream credit.
 const OPEN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a session may take to give a sign of life whose agent has moved to another one. With what the agent takes to
+/// notice and to dial, it is within the five seconds that a visitor may lose.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// One agent's registration of one tunnel: how visitors reach it, and how its control task is told of changes.
 #[derive(Debug)]
@@ -40,6 +45,22 @@ pub(super) struct Link {
     pub(super) pace: Option<Arc<Pace>>,
     /// The agent's control task.
     pub(super) notices: mpsc::Sender<Notice>,
+    /// Cancelled when the agent has moved to another session, and is silent on this one.
+    pub(super) forsaken: CancellationToken,
+}
+
+impl Link {
+    /// The agent has moved to another session: who waits for an answer on this one is told unless it gives a sign of life.
+    pub(super) fn check_on(&self) {
+        let (session, forsaken) = (self.session.clone(), self.forsaken.clone());
+        tokio::spawn(async move {
+            // Streams hear of the session's end by themselves.
+            if timeout(SIGN_OF_LIFE, session.ping()).await.is_err() {
+                tracing::debug!("an agent left a session that is silent");
+                forsaken.cancel();
+            }
+        });
+    }
 }
 
 /// What the gateway keeps with each tunnel.
@@ -205,7 +226,7 @@ impl Hub {
             };
             let head = StreamHead::builder(protocol).registration(link.registration, generation);
             let head = describe(head).build().map_err(|_| Refusal::internal())?;
-            match tokio::time::timeout(OPEN_DEADLINE, link.session.open(head.encode())).await {
+            match timeout(OPEN_DEADLINE, link.session.open(head.encode())).await {
                 Ok(Ok(stream)) => return Ok((stream, work)),
                 Ok(Err(error)) => tracing::debug!(%error, "an agent opened no stream"),
                 Err(_) => return Err(Refusal::from(Code::AGENT_TIMEOUT)),

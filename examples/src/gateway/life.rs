@@ -73,6 +73,11 @@ impl Life {
         self.changes.send_replace(());
     }
 
+    /// Hears of changes to the tunnel from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
     /// Whether HTTP counts as use from now on; what is open goes on counting as it did.
     pub(super) fn set_keep_alive(&self, http_keep_alive: bool) {
         let rule = IdleRule::new(self.idle_after).http_keep_alive(http_keep_alive);
@@ -251,7 +256,7 @@ pub(super) fn until_refused<C>(
 where
     C: Fn() -> Result<(), Refusal> + Send,
 {
-    let mut changes = tunnel.facts().life.changes.subscribe();
+    let mut changes = tunnel.facts().life.changes();
     async move {
         loop {
             if let Err(refusal) = check() {

@@ -33,6 +33,7 @@ mod quic_agents;
 mod reach;
 mod receivers;
 mod registrar;
+mod repeat;
 mod reply;
 mod revocations;
 mod signing;

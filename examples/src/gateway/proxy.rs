@@ -5,6 +5,7 @@ use super::hub::{Facts, Hub, Link, Work};
 use super::leased::Leased;
 use super::life;
 use super::own;
+use super::repeat::{Borrowed, Loss, Original, Unanswered, await_another};
 use super::reply::{self, Answer, Guarded};
 use super::visit::{self, Admission, Refused, Sent};
 use crate::random;
@@ -21,8 +22,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// How long an agent may take to begin its answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
@@ -129,11 +132,7 @@ async fn forward(
         Admission::Forward(forward, request) => (forward, *request),
         Admission::Enter(entrance) => return Ok(reply::enter(&entrance)),
     };
-    let ended = life::ended(Arc::clone(hub), &tunnel, *forward.pass());
     let protocol = (facts.protocol == Protocol::AUTO).then_some(Protocol::HTTP);
-    let opened =
-        hub.open_as(protocol, |hub| visitor.find(hub, host), |head| describe(head, visitor, host, id));
-    let (stream, work) = opened.await?;
     let forwarded = Forwarded::new(visitor.address, host, visitor.tls.is_some(), visitor.local.port());
     let held = prepare_request(request.headers_mut(), &forwarded, |protocol| {
         protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
@@ -141,9 +140,24 @@ async fn forward(
     facts.policy.prepare_request(&forward, request.headers_mut());
     let upgrading = held.upgrade.is_some();
     let theirs = upgrading.then(|| hyper::upgrade::on(&mut request));
-    let stream = Leased::new(stream, ended, facts, &work, Traffic::Http);
-    let request = await_continue(to_http1(request, host, id)?);
-    let mut response = send(stream, work, request).await?;
+    let deadline = Instant::now() + ANSWER_DEADLINE;
+    let (mut original, mut request) = Original::keep(to_http1(request, host, id)?);
+    let mut response = loop {
+        let opened =
+            hub.open_as(protocol, |hub| visitor.find(hub, host), |head| describe(head, visitor, host, id));
+        let (stream, work) = opened.await?;
+        let agent = work.agent().generation();
+        let ended = life::ended(Arc::clone(hub), &tunnel, *forward.pass());
+        let stream = Leased::new(stream, ended, facts, &work, Traffic::Http);
+        let lost = match send(stream, work, await_continue(request), &original, deadline).await {
+            Ok(response) => break response,
+            Err(lost) => lost,
+        };
+        let can_repeat = original.may_repeat(lost.loss)
+            && await_another(hub, agent, |hub| visitor.find(hub, host), deadline).await;
+        request = can_repeat.then(|| original.again(lost.loss)).flatten().ok_or(lost.refusal)?;
+        tracing::debug!(request = %id, "a session was lost: the request is sent again");
+    };
     let scope = CookieScope::OwnHost(host.domain().unwrap_or_default());
     prepare_response(&mut response, scope).map_err(|error| Refusal::from(&error))?;
     facts.policy.prepare_response(response.headers_mut());
@@ -154,27 +168,39 @@ async fn forward(
     Ok(reply::pass(response))
 }
 
-/// Sends `request` on a stream of its own, and returns the head of the answer.
+/// Sends `request`, a copy of `original`, on a stream of its own, and returns the head of the answer.
 async fn send(
     stream: Leased<Stream>,
     work: Work,
-    request: Request<Awaited<Sent>>,
-) -> Result<Response<Guarded>, Refusal> {
+    request: Request<Awaited<Borrowed>>,
+    original: &Original,
+    deadline: Instant,
+) -> Result<Response<Guarded>, Unanswered> {
     let (mut sender, connection) = http1::Builder::new()
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| reply::refusal_of(&error))?;
+        .map_err(|error| Unanswered::of(&error))?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "an exchange with an upstream failed");
         }
     });
-    let answer = tokio::time::timeout(ANSWER_DEADLINE, sender.send_request(request)).await;
+    let mut answer = pin!(timeout_at(deadline, sender.send_request(request)));
+    let answer = tokio::select! {
+        answer = &mut answer => answer,
+        () = work.handle().forsaken.cancelled() => {
+            if original.may_repeat(Loss::Session) {
+                return Err(Unanswered::forsaken());
+            }
+            // The session may come to life again, and nothing else would bring the answer.
+            answer.await
+        }
+    };
     let response = answer.map_err(|_| Refusal::from(Code::UPSTREAM_TIMEOUT))?;
     // The work counts as the agent's load until the visitor has the whole body.
     response
         .map(|response| response.map(|body| Guarded::new(body, work)))
-        .map_err(|error| reply::refusal_of(&error))
+        .map_err(|error| Unanswered::of(&error))
 }
 
 /// The request as the upstream gets it: HTTP/1.1 with an origin-form target, and a Host even if it came by `:authority`.

@@ -29,6 +29,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tunnel::Tunnel;
 
 /// How many ports are tried for a tunnel that takes any, before it is told that there is none.
@@ -281,6 +282,7 @@ impl Registrar {
             registration,
             pace: self.tokens.pace(applicant.credential),
             notices: applicant.notices.clone(),
+            forsaken: CancellationToken::new(),
         };
         let (id, protocol, state) = (tunnel.record.id(), tunnel.protocol, tunnel.record.state());
         let attached = self.hub.routes.update(|update| {
@@ -346,6 +348,7 @@ fn supersede(attached: Attached<Link>, generation: Generation) {
         let superseded = Notice::Superseded { registration: before.registration, generation };
         // An agent that doesn't take its notices is cut off when its session stalls.
         let _ = before.notices.try_send(superseded);
+        before.check_on();
     }
 }
 

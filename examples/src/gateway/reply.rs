@@ -1,6 +1,7 @@
 //! What a visitor gets: an agent's answer as it comes, or an envelope that says why there is none.
 
 use super::hub::Work;
+use super::repeat::stream_error;
 use adit_errors::{Code, Refusal, RequestId, Style};
 use adit_mux::StreamError;
 use adit_router::ShareEntrance;
@@ -76,18 +77,7 @@ pub(super) fn enter(entrance: &ShareEntrance) -> Response<Answer> {
 
 /// What the end of a stream says to the visitor who waits for an answer on it.
 pub(super) fn refusal_of(error: &(dyn Error + 'static)) -> Refusal {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let stream = error.downcast_ref::<StreamError>().or_else(|| {
-            // An I/O error shows what it wraps only this way.
-            error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<StreamError>()
-        });
-        if let Some(stream) = stream {
-            return Refusal::from(code_of(stream));
-        }
-        cause = error.source();
-    }
-    Refusal::from(Code::UPSTREAM_INVALID_RESPONSE)
+    Refusal::from(stream_error(error).map_or(Code::UPSTREAM_INVALID_RESPONSE, code_of))
 }
 
 fn code_of(error: &StreamError) -> Code {
