@@ -34,7 +34,8 @@ pub(crate) struct Control {
     is_ping_due: bool,
     awaited_ping: Option<(u64, Instant)>,
     last_pong: Option<(u64, Duration)>,
-    their_last_ping: Option<u64>,
+    /// The highest sequence of theirs; 0 before the first.
+    their_last_ping: u64,
     /// Only the latest is answered.
     ack_due: Option<u64>,
     useless: Bucket,
@@ -84,11 +85,11 @@ impl Control {
             theirs: None,
             has_announced: false,
             has_said_empty: false,
-            next_ping: 0,
+            next_ping: 1,
             is_ping_due: false,
             awaited_ping: None,
             last_pong: None,
-            their_last_ping: None,
+            their_last_ping: 0,
             ack_due: None,
             useless: Bucket::new(config.useless, now),
             pings: Bucket::new(config.pings, now),
@@ -226,13 +227,13 @@ impl Control {
     }
 
     fn receive_ping(&mut self, now: Instant, sequence: u64) -> Result<(), Violation> {
-        if self.their_last_ping.is_some_and(|last| sequence <= last) {
+        if sequence <= self.their_last_ping {
             return Err(Violation::PingSequence { sequence });
         }
         if !self.pings.take(now) {
             return Err(Violation::Budget { what: Abuse::Pings });
         }
-        self.their_last_ping = Some(sequence);
+        self.their_last_ping = sequence;
         self.ack_due = Some(sequence);
         Ok(())
     }
@@ -244,7 +245,7 @@ impl Control {
                 self.last_pong = Some((sequence, now.saturating_duration_since(since)));
                 Ok(())
             }
-            _ if sequence < self.next_ping => Ok(()),
+            _ if (1..self.next_ping).contains(&sequence) => Ok(()),
             _ => Err(Violation::PingSequence { sequence }),
         }
     }
@@ -329,21 +330,23 @@ mod tests {
     #[test]
     fn pings_are_answered_once_and_forged_answers_are_a_broken_rule() {
         let (mut near, mut far, now) = controls();
-        assert_eq!(near.ping(), 0);
+        assert_eq!(near.ping(), 1);
         assert_eq!(tell(&mut near, &mut far, now, IDLE), 1);
         let later = now + Duration::from_millis(7);
         assert_eq!(tell(&mut far, &mut near, later, IDLE), 1);
-        assert_eq!(near.last_pong(), Some((0, Duration::from_millis(7))));
-        let mut forged = BytesMut::new();
-        Frame::Ping { sequence: 9, ack: true }.encode(&mut forged);
-        assert_eq!(near.receive(now, &forged), Err(Violation::PingSequence { sequence: 9 }));
+        assert_eq!(near.last_pong(), Some((1, Duration::from_millis(7))));
+        for (sequence, ack) in [(0, true), (9, true), (0, false)] {
+            let mut forged = BytesMut::new();
+            Frame::Ping { sequence, ack }.encode(&mut forged);
+            assert_eq!(near.receive(now, &forged), Err(Violation::PingSequence { sequence }));
+        }
     }
 
     #[test]
     fn m22_a_flood_of_pings_or_of_skipped_frames_ends_in_enhance_calm() {
         for make in [|sequence| Frame::Ping { sequence, ack: false }, |_| Frame::Pad { length: 0 }] {
             let (mut near, _, now) = controls();
-            let breach = (0..100_000).find_map(|sequence| {
+            let breach = (1..100_000).find_map(|sequence| {
                 let mut octets = BytesMut::new();
                 make(sequence).encode(&mut octets);
                 let answer = near.receive(now, &octets);

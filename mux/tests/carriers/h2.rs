@@ -19,6 +19,8 @@ struct Gateway {
     requests: SendRequest<Bytes>,
     control: SendStream<Bytes>,
     heard: RecvStream,
+    decoder: Decoder,
+    input: BytesMut,
 }
 
 fn request(path: &str, head: Option<&str>) -> Request<()> {
@@ -51,33 +53,48 @@ async fn client(io: DuplexStream) -> SendRequest<Bytes> {
 impl Gateway {
     /// An agent's session, and a gateway that has said HELLO.
     async fn new(config: Config) -> (End, Self) {
+        let mut hello = Hello::new();
+        hello.max_streams = 100;
+        Self::saying(hello, config).await
+    }
+
+    async fn saying(hello: Hello, config: Config) -> (End, Self) {
         let (near, far) = duplex(1024 * 1024);
         let agent = End::new(start(Role::Dialler, near, &config));
         let mut requests = client(far).await;
         let (answer, mut control) = requests.send_request(request("/control", None), false).unwrap();
-        let mut hello = Hello::new();
-        hello.max_streams = 100;
         control.send_data(octets(&Frame::Hello(hello)), false).unwrap();
         let heard = answer.await.unwrap().into_body();
-        (agent, Self { requests, control, heard })
+        (agent, Self { requests, control, heard, decoder: Decoder::new(), input: BytesMut::new() })
     }
 
     fn ask(&mut self, path: &str, head: Option<&str>) -> (ResponseFuture, SendStream<Bytes>) {
         self.requests.send_request(request(path, head), false).unwrap()
     }
 
+    fn say(&mut self, frame: &Frame) {
+        self.control.send_data(octets(frame), false).unwrap();
+    }
+
+    /// The agent's next frame.
+    async fn frame(&mut self) -> Frame {
+        loop {
+            if let Some(frame) = self.decoder.decode(&mut self.input).unwrap() {
+                return frame;
+            }
+            let octets = self.heard.data().await.expect("a frame").unwrap();
+            self.heard.flow_control().release_capacity(octets.len()).unwrap();
+            self.input.extend_from_slice(&octets);
+        }
+    }
+
     /// The agent's frames up to its CLOSE; the code of that.
     async fn close_code(&mut self) -> CloseCode {
-        let (mut decoder, mut input) = (Decoder::new(), BytesMut::new());
-        while let Some(Ok(octets)) = self.heard.data().await {
-            input.extend_from_slice(&octets);
-            while let Some(frame) = decoder.decode(&mut input).unwrap() {
-                if let Frame::Close { code, .. } = frame {
-                    return code;
-                }
+        loop {
+            if let Frame::Close { code, .. } = self.frame().await {
+                return code;
             }
         }
-        panic!("no CLOSE");
     }
 }
 
@@ -251,6 +268,25 @@ async fn m11_empty_frames_without_an_end_end_the_session() {
     }
     let end = agent.session.closed().await;
     assert_eq!(end.close_code(), CloseCode::ENHANCE_CALM, "{end}");
+}
+
+#[tokio::test]
+async fn sequences_of_pings_begin_above_0_and_0_is_a_broken_rule_both_ways() {
+    let (agent, mut gateway) = Gateway::new(Config::default()).await;
+    let session = agent.session.clone();
+    tokio::spawn(async move { session.ping().await });
+    let sequence = loop {
+        if let Frame::Ping { sequence, ack: false } = gateway.frame().await {
+            break sequence;
+        }
+    };
+    assert!(sequence > 0);
+    for ack in [false, true] {
+        let (agent, mut gateway) = Gateway::new(Config::default()).await;
+        gateway.say(&Frame::Ping { sequence: 0, ack });
+        assert_eq!(gateway.close_code().await, CloseCode::PROTOCOL);
+        agent.session.closed().await;
+    }
 }
 
 #[tokio::test]

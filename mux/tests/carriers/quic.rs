@@ -263,6 +263,23 @@ async fn anything_but_goaway_and_ping_on_the_control_stream_ends_the_session() {
 }
 
 #[tokio::test]
+async fn sequences_of_pings_begin_above_0_and_0_is_a_broken_rule_both_ways() {
+    let (gateway, agent, _endpoint) = scripted().await;
+    tokio::spawn(async move { gateway.session.ping().await });
+    let mut frame = [0; 16];
+    agent.accept_uni().await.unwrap().read_exact(&mut frame).await.unwrap();
+    assert_eq!(frame[..8], [7, 0, 0, 8, 0, 0, 0, 0], "a PING");
+    assert_ne!(frame[8..], [0; 8]);
+    for ack in [false, true] {
+        let (gateway, agent, _endpoint) = scripted().await;
+        let mut control = agent.open_uni().await.unwrap();
+        control.write_all(&octets(&Frame::Ping { sequence: 0, ack })).await.unwrap();
+        assert_eq!(gateway.session.closed().await.close_code(), CloseCode::PROTOCOL);
+        assert_eq!(close_code(&agent).await, u64::from(CloseCode::PROTOCOL.as_u32()));
+    }
+}
+
+#[tokio::test]
 async fn m03_a_second_control_stream_and_a_stream_over_the_limit_are_no_option() {
     let (_gateway, agent, _endpoint) = scripted().await;
     let _control = agent.open_uni().await.unwrap();
