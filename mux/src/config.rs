@@ -2,7 +2,7 @@
 
 use crate::observe::Watcher;
 use crate::{Budget, Observer};
-use adit_wire_proto::frame::MAX_DATA_BYTES;
+use adit_wire_proto::frame::{Feature, Hello, MAX_DATA_BYTES};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,6 +249,23 @@ impl Config {
     #[must_use]
     pub fn observer(self, observer: Arc<dyn Observer>) -> Self {
         Self { observer: Watcher(Some(observer)), ..self }
+    }
+
+    /// What this side says of itself first, without a window.
+    pub(crate) fn hello(&self) -> Hello {
+        let mut hello = Hello::new();
+        hello.max_streams = self.max_peer_streams;
+        hello.max_datagram = self.max_datagram;
+        if self.max_datagram > 0 {
+            hello.features = vec![Feature::DATAGRAM];
+        }
+        hello
+    }
+
+    /// How long a datagram to the sender of `hello` may be, in octets: both sides have to name the feature.
+    pub(crate) fn datagram_limit(&self, hello: &Hello) -> usize {
+        let is_on = self.max_datagram > 0 && hello.features.contains(&Feature::DATAGRAM);
+        if is_on { hello.max_datagram.min(MAX_DATA_BYTES).into() } else { 0 }
     }
 }
 

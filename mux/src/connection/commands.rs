@@ -339,7 +339,7 @@ impl Connection {
 
     /// The longest datagram that the peer takes, in octets; 0 for none, or as long as its HELLO has not come.
     pub fn max_datagram(&self) -> usize {
-        self.peer.as_ref().map_or(0, |peer| usize::from(peer.max_datagram.min(MAX_DATA_BYTES)))
+        self.peer.as_ref().map_or(0, |peer| self.config.datagram_limit(peer))
     }
 
     /// Asks for a sign of life; [`Event::Pong`](super::Event::Pong) with this sequence, or a later one, is the

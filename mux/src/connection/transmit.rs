@@ -4,7 +4,7 @@ use super::slot::SendState;
 use super::{Batch, Connection, Phase, to_u64};
 use crate::Origin;
 use adit_wire_proto::CloseCode;
-use adit_wire_proto::frame::{Feature, Frame, FrameHeader, FrameKind, HEADER_BYTES, Hello, MAX_DATA_BYTES};
+use adit_wire_proto::frame::{Frame, FrameHeader, FrameKind, HEADER_BYTES, Hello, MAX_DATA_BYTES};
 use std::time::Instant;
 
 /// How many frames may honestly cross the end of one stream: a STOP, a RESET and a CREDIT.
@@ -64,13 +64,8 @@ impl Connection {
     }
 
     fn hello(&self) -> Hello {
-        let mut hello = Hello::new();
-        hello.max_streams = self.config.max_peer_streams;
+        let mut hello = self.config.hello();
         hello.stream_window = self.config.hello_window;
-        hello.max_datagram = self.config.max_datagram;
-        if self.config.max_datagram > 0 {
-            hello.features = vec![Feature::DATAGRAM];
-        }
         hello
     }
 

@@ -3,9 +3,9 @@
 use crate::pair::{End, On, Pair};
 use crate::streams::pattern;
 use adit_mux::carrier::h2::start;
-use adit_mux::{Config, Role, SessionEnd, StreamError, Timeout};
+use adit_mux::{Config, Role, SessionEnd, StreamError, Timeout, Violation};
 use adit_wire_proto::CloseCode;
-use adit_wire_proto::frame::{Decoder, Frame, Hello};
+use adit_wire_proto::frame::{Decoder, Feature, Frame, Hello, Version, VersionRange};
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::ext::Protocol;
@@ -287,6 +287,36 @@ async fn sequences_of_pings_begin_above_0_and_0_is_a_broken_rule_both_ways() {
         assert_eq!(gateway.close_code().await, CloseCode::PROTOCOL);
         agent.session.closed().await;
     }
+}
+
+#[tokio::test]
+async fn a_hello_names_the_datagrams_that_it_takes_and_both_sides_have_to() {
+    let (agent, mut gateway) = Gateway::new(Config::default()).await;
+    let Frame::Hello(theirs) = gateway.frame().await else { panic!("HELLO comes first") };
+    assert_eq!((theirs.max_datagram, theirs.features), (16_376, vec![Feature::DATAGRAM]));
+    agent.session.close(CloseCode::NONE, "");
+    for (features, config, expected) in [
+        (vec![Feature::DATAGRAM], Config::default(), 1_200),
+        (vec![], Config::default(), 0),
+        (vec![Feature::DATAGRAM], Config::default().max_datagram(0), 0),
+    ] {
+        let mut hello = Hello::new();
+        (hello.max_streams, hello.max_datagram, hello.features) = (1, 1_200, features);
+        let (agent, mut gateway) = Gateway::saying(hello, config).await;
+        gateway.say(&Frame::Ping { sequence: 1, ack: false });
+        while !matches!(gateway.frame().await, Frame::Ping { .. }) {}
+        assert_eq!(agent.session.max_datagram(), expected);
+    }
+}
+
+#[tokio::test]
+async fn w16_a_hello_without_a_common_version_is_told_so() {
+    let mut hello = Hello::new();
+    hello.versions = VersionRange::new(Version::from_u16(2), Version::from_u16(9)).unwrap();
+    let (agent, mut gateway) = Gateway::saying(hello, Config::default()).await;
+    assert_eq!(gateway.close_code().await, CloseCode::UNSUPPORTED_VERSION);
+    let end = SessionEnd::Violation(Violation::NoCommonVersion);
+    assert_eq!(agent.session.closed().await, end);
 }
 
 #[tokio::test]

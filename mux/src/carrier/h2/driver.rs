@@ -13,7 +13,7 @@ use super::{Incoming, Session};
 use crate::budget::Bucket;
 use crate::{Abuse, Config, Driver, Origin, Role, SessionEnd, StreamError, Timeout, Violation};
 use adit_wire_proto::CloseCode;
-use adit_wire_proto::frame::{Frame, FrameError, FrameKind, Hello, MAX_HEAD_BYTES};
+use adit_wire_proto::frame::{Frame, FrameError, FrameKind, Hello, MAX_HEAD_BYTES, VersionRange};
 use bytes::Bytes;
 use h2::Reason;
 use slab::Slab;
@@ -507,7 +507,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         }
         for frame in others {
             match (frame, self.granted) {
-                (Frame::Hello(hello), None) => self.greeted(&hello),
+                (Frame::Hello(hello), None) => self.greeted(&hello)?,
                 (Frame::Hello(_), Some(_)) => return Err(Violation::SecondHello),
                 (_, None) => return Err(Violation::HelloExpected),
                 (Frame::Stop { id, code }, Some(_)) => self.stopped(id, code),
@@ -522,10 +522,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         Ok(())
     }
 
-    fn greeted(&mut self, hello: &Hello) {
+    fn greeted(&mut self, hello: &Hello) -> Result<(), Violation> {
+        if VersionRange::OURS.common(hello.versions).is_none() {
+            return Err(Violation::NoCommonVersion);
+        }
         self.shared.watch.connected();
         self.granted = Some(usize::try_from(hello.max_streams).unwrap_or(usize::MAX));
-        self.shared.state().max_datagram = usize::from(hello.max_datagram);
+        self.shared.state().max_datagram = self.shared.config.datagram_limit(hello);
+        Ok(())
     }
 
     /// The peer wants no more of a stream. One that is over doesn't care.
@@ -540,7 +544,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
 
     fn receive_datagram(&self, flow: u32, payload: Bytes) -> Result<(), Violation> {
         let limit = self.shared.config.max_datagram;
-        if payload.len() > usize::from(limit) {
+        if payload.len() > usize::from(limit) || limit == 0 {
             let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
             return Err(Violation::DatagramTooLarge { length, limit });
         }
@@ -561,10 +565,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         }
         if !self.has_greeted {
             self.has_greeted = true;
-            let mut hello = Hello::new();
-            hello.max_streams = self.shared.config.max_peer_streams;
-            hello.max_datagram = self.shared.config.max_datagram;
-            self.control.push(&Frame::Hello(hello));
+            self.control.push(&Frame::Hello(self.shared.config.hello()));
         }
         while let Some((id, code)) = self.stops.pop_front() {
             self.control.push(&Frame::Stop { id, code });
