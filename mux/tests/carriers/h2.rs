@@ -320,6 +320,20 @@ async fn w16_a_hello_without_a_common_version_is_told_so() {
 }
 
 #[tokio::test]
+async fn m04_five_hundred_visitors_who_leave_at_once_leave_the_session_alive() {
+    let (mut agent, mut gateway) = Gateway::new(Config::default().max_peer_streams(1_000)).await;
+    gateway.requests = gateway.requests.ready().await.unwrap();
+    // All of it is written before the agent reads any.
+    for _ in 0..500 {
+        let (_answer, mut send) = gateway.ask("/stream", Some(""));
+        send.send_reset(Reason::CANCEL);
+    }
+    let (_answer, _send) = gateway.ask("/stream", Some("bGFzdA"));
+    while agent.incoming.accept().await.expect("the session lives").head().as_ref() != b"last" {}
+    assert_eq!(agent.session.end(), None);
+}
+
+#[tokio::test]
 async fn a_stop_for_a_stream_that_is_over_changes_nothing() {
     let (mut agent, mut gateway) = Gateway::new(Config::default()).await;
     for id in [1, 99, 0x7fff_ffff] {

@@ -47,6 +47,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             .max_frame_size(limits.frame)
             .max_header_list_size(limits.head)
             .max_send_buffer_size(limits.send_budget)
+            .max_pending_accept_reset_streams(limits.left_early)
             .data_frame_budget(limits.small_frames);
         if limits.takes_extended_connect {
             builder.enable_connect_protocol();

@@ -10,6 +10,7 @@ pub struct Limits {
     pub(super) send_budget: usize,
     pub(super) frame: u32,
     pub(super) small_frames: usize,
+    pub(super) left_early: usize,
     pub(super) takes_extended_connect: bool,
 }
 
@@ -22,6 +23,7 @@ impl Default for Limits {
             send_budget: 256 * 1024,
             frame: LEAST_FRAME,
             small_frames: 1024 * 1024,
+            left_early: 1_024,
             takes_extended_connect: true,
         }
     }
@@ -68,6 +70,14 @@ impl Limits {
     #[must_use]
     pub fn small_frames(self, octets: usize) -> Self {
         Self { small_frames: octets, ..self }
+    }
+
+    /// How many requests the peer may open and reset before this side has taken them up; default 1,024. Over it HTTP/2 ends
+    /// the connection with ENHANCE_YOUR_CALM. One read may bring hundreds, when many visitors leave at once; 21 are too many
+    /// for the default of crate `h2`. Each costs this side its head and a few hundred octets until it is taken up.
+    #[must_use]
+    pub fn left_early(self, requests: usize) -> Self {
+        Self { left_early: requests, ..self }
     }
 
     /// Whether the server's settings allow extended CONNECT (RFC 8441); default true.
