@@ -1,14 +1,17 @@
 //! The tokio driver: carries bytes and time between a connection and the core, and wakes who waits.
 
+mod direct;
 mod incoming;
 mod input;
 #[cfg(any(feature = "stream", feature = "axum", feature = "tower"))]
 mod listener;
 #[cfg(test)]
 mod model;
+mod output;
 mod relay;
 mod session;
 mod shared;
+mod state;
 mod stream;
 mod sync;
 mod turns;
@@ -24,7 +27,8 @@ use crate::connection::Connection;
 use crate::{Carrier, Config, Role, SessionEnd};
 use bytes::Bytes;
 use input::Input;
-use shared::{SEND_ROUNDS, Shared, Turn, now};
+use shared::{SEND_ROUNDS, Shared, now};
+use state::Turn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

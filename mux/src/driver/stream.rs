@@ -1,6 +1,7 @@
 //! The two halves of a stream.
 
-use super::shared::{Direct, Shared};
+use super::direct::Direct;
+use super::shared::Shared;
 use crate::connection::StreamKey;
 use crate::{Priority, StreamError};
 use adit_wire_proto::CloseCode;
