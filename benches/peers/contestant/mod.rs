@@ -4,6 +4,7 @@ mod adit;
 mod async_smux;
 mod carriers;
 mod direct;
+mod floor;
 mod h2;
 mod muxado;
 mod penguin;
@@ -79,6 +80,7 @@ pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) const CONTESTANTS: &[Contestant] = &[
     sockets::RAW,
     sockets::TLS,
+    floor::FLOOR,
     adit::ADIT,
     adit::CHUNKS,
     adit::TLS,

@@ -363,6 +363,12 @@ impl Connection {
         if is_free && credit >= wanted.min(usize::from(MAX_DATA_BYTES)) { credit } else { 0 }
     }
 
+    /// How many octets came on a stream that the application has not taken.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn unread(&self, key: StreamKey) -> usize {
+        self.slot(key).map_or(0, |slot| slot.recv.queue.len())
+    }
+
     /// Whether frames about streams are due, such as the CREDIT that reading makes due.
     #[cfg(feature = "tokio")]
     pub(crate) fn has_control(&self) -> bool {

@@ -45,7 +45,7 @@ impl Shared {
             Ok(_) | Err(_) => return Direct::Queue,
         }
         state.core.await_credit(key);
-        state.set_write_waker(key, task.waker());
+        state.await_writing(key, task.waker());
         state.block_writer(key);
         Direct::Parked
     }

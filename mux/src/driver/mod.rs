@@ -1,5 +1,6 @@
 //! The tokio driver: carries bytes and time between a connection and the core, and wakes who waits.
 
+mod cell;
 mod direct;
 mod incoming;
 mod input;
@@ -57,12 +58,21 @@ pub struct Builder {
     role: Role,
     config: Config,
     carrier: Carrier,
+    /// Whether the session begins as if many streams were in use.
+    #[cfg(test)]
+    in_a_crowd: bool,
 }
 
 impl Builder {
     /// A session with the default limits.
     pub fn new(role: Role) -> Self {
-        Self { role, config: Config::default(), carrier: Carrier::Native }
+        Self {
+            role,
+            config: Config::default(),
+            carrier: Carrier::Native,
+            #[cfg(test)]
+            in_a_crowd: false,
+        }
     }
 
     /// Other limits.
@@ -95,8 +105,13 @@ impl Builder {
         W: AsyncWrite + Send + Unpin + 'static,
     {
         let config = if self.config.id == 0 { self.config.id(next_id()) } else { self.config };
+        let send_buffer = config.send_buffer;
         let core = Connection::new(self.role, config, now());
-        let shared = Arc::new(Shared::new(core, Box::new(writer)));
+        let shared = Arc::new(Shared::new(core, send_buffer, Box::new(writer)));
+        #[cfg(test)]
+        if self.in_a_crowd {
+            shared.pretend_a_crowd();
+        }
         let driver = Driver {
             shared: Arc::clone(&shared),
             input: Input::new(Box::new(reader)),
@@ -204,16 +219,14 @@ impl Driver {
         // Why it failed, if it did, is kept in the core.
         let _ = state.core.receive(now, octets);
         state.take_wakes_into(&self.shared, &mut self.wakes);
-        let turn =
-            self.input.is_drained().then(|| state.begin_turn(task.waker(), self.shared.is_unfinished()));
+        let turn = self.input.is_drained().then(|| state.begin_turn(&self.shared, task.waker()));
         drop(state);
         self.wakes.drain(..).for_each(Waker::wake);
         turn
     }
 
     fn begin_turn(&self, task: &Context<'_>) -> Turn {
-        let is_unfinished = self.shared.is_unfinished();
-        self.shared.state().begin_turn(task.waker(), is_unfinished)
+        self.shared.state().begin_turn(&self.shared, task.waker())
     }
 
     /// Sends what is due, once those who were woken have added to it; says whether more is due.

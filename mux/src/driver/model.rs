@@ -181,6 +181,129 @@ fn m30_whoever_waits_for_a_stream_gets_the_one_that_comes_free() {
     });
 }
 
+#[test]
+fn m30_small_messages_of_a_crowd_reach_their_readers_under_every_schedule() {
+    explore(600, || {
+        block_on(async {
+            let mut ends = Ends::in_a_crowd(3_001);
+            let mut tasks = Vec::new();
+            // Long enough for the crowd to be forgotten on the way: who waited as one of many is found as one of few.
+            for rounds in [7, 8] {
+                let mut ours = ends.dialler.open(Bytes::new()).await.unwrap();
+                ours.write_all(&[0]).await.unwrap();
+                let mut theirs = ends.from_dialler.accept().await.unwrap().accept();
+                tasks.push(spawn(async move {
+                    let mut message = [0; 10];
+                    theirs.read_exact(&mut [0]).await.unwrap();
+                    while theirs.read_exact(&mut message).await.is_ok() {
+                        theirs.write_all(&message).await.unwrap();
+                    }
+                    theirs.shutdown().await.unwrap();
+                }));
+                tasks.push(spawn(async move {
+                    for round in 0..rounds {
+                        ours.write_all(&[round; 10]).await.unwrap();
+                        let mut answer = [0; 10];
+                        ours.read_exact(&mut answer).await.unwrap();
+                        assert_eq!(answer, [round; 10]);
+                    }
+                    ours.shutdown().await.unwrap();
+                    assert_eq!(ours.read(&mut [0]).await.unwrap(), 0);
+                }));
+            }
+            for task in tasks {
+                task.await.unwrap();
+            }
+            ends.close().await;
+        });
+    });
+}
+
+#[test]
+fn m30_the_last_letter_is_taken_along_under_every_schedule() {
+    explore(2_000, || {
+        block_on(async {
+            let mut ends = Ends::in_a_crowd(64_001);
+            let mut ours = ends.dialler.open(Bytes::new()).await.unwrap();
+            ours.write_all(&[0; 10]).await.unwrap();
+            let theirs = ends.from_dialler.accept().await.unwrap().accept();
+            // Both talk at once, and say no more in the end that would wake a driver.
+            let sides = [(ours, 30), (theirs, 40)].map(|(stream, expected)| {
+                let (mut send, mut receive) = stream.split();
+                let writer = spawn(async move {
+                    for _ in 0..3 {
+                        send.write_all(&[1; 10]).await.unwrap();
+                        yield_now().await;
+                    }
+                    send
+                });
+                let reader = spawn(async move {
+                    receive.read_exact(&mut vec![0; expected]).await.unwrap();
+                    receive
+                });
+                (writer, reader)
+            });
+            // No half goes before all is read: that would be said too.
+            let mut halves = Vec::new();
+            for (writer, reader) in sides {
+                halves.push((reader.await.unwrap(), writer.await.unwrap()));
+            }
+            drop(halves);
+            ends.close().await;
+        });
+    });
+}
+
+#[test]
+fn m30_letters_keep_their_place_among_longer_writes_under_every_schedule() {
+    explore(600, || {
+        block_on(async {
+            let mut ends = Ends::in_a_crowd(6_001);
+            let (mut send, mut receive) = ends.streams().await;
+            let lengths = [10, 20, 9_000, 1, 1_200, 900, 300, 8_200, 5];
+            let writer = spawn(async move {
+                for (piece, length) in (0..).zip(lengths) {
+                    send.write_all(&vec![piece; length]).await.unwrap();
+                }
+                send.shutdown().await.unwrap();
+                send
+            });
+            let mut got = Vec::new();
+            receive.read_to_end(&mut got).await.unwrap();
+            let sent: Vec<u8> = (0..).zip(lengths).flat_map(|(piece, length)| vec![piece; length]).collect();
+            assert!(got == sent);
+            drop((writer.await.unwrap(), receive));
+            ends.close().await;
+        });
+    });
+}
+
+#[test]
+fn m30_the_end_of_a_session_reaches_readers_and_writers_of_letters_under_every_schedule() {
+    explore(600, || {
+        block_on(async {
+            let mut ends = Ends::in_a_crowd(3_001);
+            let (mut send, mut receive) = ends.streams().await;
+            let writer = spawn(async move {
+                while send.write_all(&[1; 10]).await.is_ok() {
+                    yield_now().await;
+                }
+            });
+            let reader =
+                spawn(async move { while receive.read(&mut [0; 7]).await.is_ok_and(|read| read > 0) {} });
+            let session = ends.dialler.clone();
+            let closer = spawn(async move {
+                yield_now().await;
+                session.close(CloseCode::TERMINATED, "enough");
+            });
+            for task in [writer, reader, closer] {
+                task.await.unwrap();
+            }
+            ends.close().await;
+        });
+    });
+}
+
 /// Runs `test` under so many random schedules, and a third as many that change tasks seldom (PCT, which finds what
 /// needs few but ill-timed changes).
 fn explore(runs: usize, test: impl Fn() + Send + Sync + Clone + 'static) {
@@ -213,10 +336,19 @@ struct Ends {
 
 impl Ends {
     fn new(pipe: usize) -> Self {
+        Self::begun(pipe, false)
+    }
+
+    /// Two sessions that take themselves for busy.
+    fn in_a_crowd(pipe: usize) -> Self {
+        Self::begun(pipe, true)
+    }
+
+    fn begun(pipe: usize, in_a_crowd: bool) -> Self {
         let config = Config::default().hello_window(16 * 1024).start_window(16 * 1024).grease(false);
         let config = config.max_peer_streams(if pipe > 10_000 { 1 } else { 4 });
         let ((into_far, from_near), (into_near, from_far)) = (pipe_of(pipe), pipe_of(pipe));
-        let builder = |role| Builder::new(role).config(config.clone());
+        let builder = |role| Builder { in_a_crowd, ..Builder::new(role).config(config.clone()) };
         // With a pipe of even length one side writes as a TLS library does: into a buffer that is to be flushed.
         let most = if pipe.is_multiple_of(2) { 500 } else { 0 };
         let into_far = Buffered { inner: into_far, most, held: VecDeque::new() };

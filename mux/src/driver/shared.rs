@@ -4,7 +4,11 @@
 //! there), then `state` (the core and everybody who waits). `state` is never held across a call into the operating
 //! system. A task that has something to say takes `output` only if it is free: if it isn't, whoever holds it, or the
 //! driver, sends it.
+//!
+//! Small messages need neither: see `cell`. A cell's lock, and that of the list of posted letters, may be taken under
+//! `state`, and nothing is locked under them.
 
+use super::cell::Posted;
 use super::output::Output;
 use super::state::State;
 use super::sync::{AtomicBool, Mutex, MutexGuard};
@@ -25,6 +29,10 @@ pub(super) struct Shared {
     /// Whether the session has ended; never becomes false again.
     pub(super) has_ended: AtomicBool,
     state: Mutex<State>,
+    /// Streams whose writers left something for the core.
+    pub(super) posted: Posted,
+    /// What [`State::turns`] says, for a look without the lock: whether few streams are in use.
+    pub(super) are_few: AtomicBool,
     /// One opener at a time is told; each that succeeds tells the next.
     pub(super) openers: Notify,
     /// All who wait for a pong, or the end.
@@ -34,12 +42,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(core: Connection, io: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
+    pub(super) fn new(core: Connection, send_buffer: usize, io: Box<dyn AsyncWrite + Send + Unpin>) -> Self {
         Self {
             output: Mutex::new(Output::new(io)),
             is_unfinished: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
-            state: Mutex::new(State::new(core)),
+            state: Mutex::new(State::new(core, send_buffer)),
+            posted: Posted::new(),
+            are_few: AtomicBool::new(true),
             openers: Notify::new(),
             pongs: Notify::new(),
             ended: Notify::new(),
@@ -124,6 +134,7 @@ impl Shared {
     fn gather(&self, now: Instant, output: &mut Output) -> bool {
         let mut state = self.state();
         output.report(now, &mut state.core);
+        state.collect(&self.posted);
         if !output.batch.is_full() && state.core.has_output() {
             state.core.poll_transmit(now, &mut output.batch);
             state.take_wakes_into(self, &mut output.wakes);
@@ -136,6 +147,17 @@ impl Shared {
         drop(state);
         output.wakes.drain(..).for_each(Waker::wake);
         has_more
+    }
+
+    /// Whether few streams are in use, so that a task should send what is due before it waits.
+    pub(super) fn are_few(&self) -> bool {
+        self.are_few.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn pretend_a_crowd(&self) {
+        self.state().turns = super::turns::Turns::in_a_crowd();
+        self.are_few.store(false, Ordering::Relaxed);
     }
 
     /// What the session has done so far.

@@ -1,5 +1,6 @@
 //! The two halves of a stream.
 
+use super::cell::{Cell, LETTER_BYTES, Mail, Source};
 use super::direct::Direct;
 use super::shared::Shared;
 use crate::connection::StreamKey;
@@ -16,17 +17,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub struct SendStream {
     shared: Arc<Shared>,
     key: StreamKey,
+    /// Known once the stream has written as one of many.
+    cell: Option<Arc<Cell>>,
 }
 
 /// The half that is read. To drop it before its end stops the stream with CANCELLED.
 pub struct ReceiveStream {
     shared: Arc<Shared>,
     key: StreamKey,
+    /// Known once the stream was read as one of many.
+    cell: Option<Arc<Cell>>,
 }
 
 /// The two halves of a stream.
 pub(super) fn halves(shared: Arc<Shared>, key: StreamKey) -> (SendStream, ReceiveStream) {
-    (SendStream { shared: Arc::clone(&shared), key }, ReceiveStream { shared, key })
+    (SendStream { shared: Arc::clone(&shared), key, cell: None }, ReceiveStream { shared, key, cell: None })
 }
 
 impl SendStream {
@@ -42,6 +47,10 @@ impl SendStream {
         chunk: &Bytes,
     ) -> Poll<Result<(), StreamError>> {
         let coop = ready!(tokio::task::coop::poll_proceed(task));
+        if !self.shared.are_few() && self.post(chunk) {
+            coop.made_progress();
+            return Poll::Ready(Ok(()));
+        }
         let queued = self.queue(task, |core, key| Ok(core.write_chunk(key, chunk.clone())?.then_some(())));
         if queued.is_ready() {
             coop.made_progress();
@@ -59,12 +68,23 @@ impl SendStream {
     /// # Errors
     /// [`StreamError`] if the peer stopped the stream or the session ended: not all may have been read.
     pub fn finish(&mut self) -> Result<(), StreamError> {
-        self.shared.with(|state| state.core.finish_stream(self.key))
+        self.shared.with(|state| {
+            if let Some(cell) = &self.cell {
+                state.settle(cell);
+                cell.mail().takes_letters = false;
+            }
+            state.core.finish_stream(self.key)
+        })
     }
 
     /// Gives this half up: what is not sent yet is dropped, and the peer reads `code`.
     pub fn reset(&mut self, code: CloseCode) {
-        self.shared.with(|state| state.core.reset(self.key, code));
+        self.shared.with(|state| {
+            if let Some(cell) = &self.cell {
+                drop(cell.mail().stop_writing());
+            }
+            state.core.reset(self.key, code);
+        });
     }
 
     /// How many frames of 16,376 octets this stream may send in each of its turns, 1 (the default) to 16: so many times
@@ -78,8 +98,16 @@ impl SendStream {
         self.shared.state().core.set_priority(self.key, priority);
     }
 
-    fn poll_write_octets(&self, task: &mut Context<'_>, octets: &[u8]) -> Poll<Result<usize, StreamError>> {
-        if octets.len() >= DIRECT_LEAST {
+    fn poll_write_octets(
+        &mut self,
+        task: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<Result<usize, StreamError>> {
+        if !self.shared.are_few() && self.post(octets) {
+            return Poll::Ready(Ok(octets.len()));
+        }
+        // What was left before goes first, by the queue.
+        if octets.len() >= DIRECT_LEAST && !self.cell.as_ref().is_some_and(|cell| cell.mail().has_outbox()) {
             match self.shared.send_direct(self.key, octets, task) {
                 Direct::Taken(taken) => {
                     charge(task, taken);
@@ -95,20 +123,41 @@ impl SendStream {
         })
     }
 
+    /// Leaves a small message for the driver to take along, where many streams are in use; says whether it did.
+    #[inline(never)]
+    fn post(&mut self, octets: &[u8]) -> bool {
+        if octets.is_empty() || octets.len() > LETTER_BYTES {
+            return false;
+        }
+        let posted = self.cell.as_ref().and_then(|cell| cell.mail().post(octets));
+        let Some(is_first) = posted else { return false };
+        if is_first {
+            self.shared.posted.post(self.key);
+        }
+        true
+    }
+
     /// Queues something; sends it now if much is queued or it is an answer that nobody adds to, else soon.
     fn queue<T>(
-        &self,
+        &mut self,
         task: &Context<'_>,
         mut write: impl FnMut(&mut crate::Connection, StreamKey) -> Result<Option<T>, StreamError>,
     ) -> Poll<Result<T, StreamError>> {
+        let key = self.key;
         for _ in 0..2 {
             let mut state = self.shared.state();
-            let written = write(&mut state.core, self.key)?;
-            if written.is_none() {
-                state.set_write_waker(self.key, task.waker());
+            if let Some(cell) = &self.cell {
+                state.settle(cell);
             }
-            let is_much = state.core.unsent(self.key) >= FLUSH_AT;
-            let sends_now = state.turns.wrote(self.key) || is_much;
+            let written = write(&mut state.core, key)?;
+            if written.is_none() {
+                state.await_writing(key, task.waker());
+            } else if !self.shared.are_few() {
+                let cell = self.cell.get_or_insert_with(|| state.acquire_cell(key));
+                cell.mail().takes_letters = state.takes_letters(key);
+            }
+            let is_much = state.core.unsent(key) >= FLUSH_AT;
+            let sends_now = state.turns.wrote(key) || is_much;
             let driver = if sends_now { None } else { state.driver_to_wake() };
             drop(state);
             driver.into_iter().for_each(Waker::wake);
@@ -128,39 +177,67 @@ impl SendStream {
 impl ReceiveStream {
     pub fn poll_read_chunk(&mut self, task: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
         let coop = ready!(tokio::task::coop::poll_proceed(task));
-        let chunk = ready!(self.take(task, |core, key| core.read_chunk(key, usize::MAX)))?;
+        let chunk = ready!(self.take(task, |source| match source {
+            Source::Mail(mail) => Ok(mail.read_chunk()),
+            Source::Core(core, key) => core.read_chunk(key, usize::MAX),
+        }))?;
         coop.made_progress();
         Poll::Ready(Ok(Some(chunk).filter(|chunk| !chunk.is_empty())))
     }
 
     /// Gives this half up: what has come is dropped, and the peer's writes fail with `code`.
     pub fn stop(&mut self, code: CloseCode) {
-        self.shared.with(|state| state.core.stop(self.key, code));
+        self.shared.with(|state| {
+            if let Some(cell) = &self.cell {
+                drop(cell.mail().stop_reading());
+            }
+            state.core.stop(self.key, code);
+        });
     }
 
-    fn poll_read_octets(&self, task: &Context<'_>, out: &mut ReadBuf<'_>) -> Poll<Result<(), StreamError>> {
-        let read = ready!(self.take(task, |core, key| core.read(key, out.initialize_unfilled())))?;
+    fn poll_read_octets(
+        &mut self,
+        task: &Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<Result<(), StreamError>> {
+        let read = ready!(self.take(task, |source| match source {
+            Source::Mail(mail) => Ok(mail.read(out.initialize_unfilled())),
+            Source::Core(core, key) => core.read(key, out.initialize_unfilled()),
+        }))?;
         out.advance(read);
         Poll::Ready(Ok(()))
     }
 
     /// Takes something that came, or waits for it; before it waits, it sends what is due.
     fn take<T>(
-        &self,
+        &mut self,
         task: &Context<'_>,
-        read: impl FnOnce(&mut crate::Connection, StreamKey) -> Result<Option<T>, StreamError>,
+        mut read: impl FnMut(Source<'_>) -> Result<Option<T>, StreamError>,
     ) -> Poll<Result<T, StreamError>> {
+        if !self.shared.are_few()
+            && let Some(cell) = &self.cell
+            && let Some(answer) = take_letter(cell, task, &mut read)
+        {
+            return answer;
+        }
+        let key = self.key;
         let mut state = self.shared.state();
-        let taken = read(&mut state.core, self.key)?;
+        let (taken, unused) = if state.reads_mail(key) {
+            let cell = self.cell.get_or_insert_with(|| state.acquire_cell(key));
+            state.read_by_mail(cell, task, &mut read)?
+        } else {
+            (read(Source::Core(&mut state.core, key))?, None)
+        };
         let sends_now = taken.is_none() && state.sends_before_waiting();
         if taken.is_some() {
-            state.turns.read(self.key);
+            state.turns.read(key);
         } else {
-            state.set_read_waker(self.key, task.waker());
+            state.await_reading(key, task.waker());
         }
         // Reading makes nothing due but CREDIT.
         let driver = if sends_now || !state.core.has_control() { None } else { state.driver_to_wake() };
         drop(state);
+        drop(unused);
         driver.into_iter().for_each(Waker::wake);
         if sends_now {
             self.shared.flush();
@@ -169,10 +246,27 @@ impl ReceiveStream {
     }
 }
 
+/// Takes a letter, or waits for one if the core has nothing, without asking it; `None` if it has to be asked.
+#[inline(never)]
+fn take_letter<T>(
+    cell: &Cell,
+    task: &Context<'_>,
+    read: &mut impl FnMut(Source<'_>) -> Result<Option<T>, StreamError>,
+) -> Option<Poll<Result<T, StreamError>>> {
+    let mut mail = cell.mail();
+    if let Some(taken) = read(Source::Mail(&mut mail)).transpose() {
+        return Some(Poll::Ready(taken));
+    }
+    let unused = mail.is_armed.then(|| mail.await_letter(task.waker()))?;
+    drop(mail);
+    drop(unused);
+    Some(Poll::Pending)
+}
+
 impl AsyncWrite for SendStream {
     fn poll_write(self: Pin<&mut Self>, task: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let coop = ready!(tokio::task::coop::poll_proceed(task));
-        let written = self.poll_write_octets(task, octets);
+        let written = self.get_mut().poll_write_octets(task, octets);
         if written.is_ready() {
             coop.made_progress();
         }
@@ -204,7 +298,7 @@ impl AsyncRead for ReceiveStream {
             return Poll::Ready(Ok(()));
         }
         let coop = ready!(tokio::task::coop::poll_proceed(task));
-        let read = self.poll_read_octets(task, out);
+        let read = self.get_mut().poll_read_octets(task, out);
         if read.is_ready() {
             coop.made_progress();
         }
@@ -216,6 +310,9 @@ impl Drop for SendStream {
     fn drop(&mut self) {
         self.shared.with(|state| {
             state.forget_writer(self.key);
+            if let Some(cell) = &self.cell {
+                state.leave(cell, Mail::stop_writing);
+            }
             state.core.release_send(self.key);
         });
     }
@@ -225,6 +322,9 @@ impl Drop for ReceiveStream {
     fn drop(&mut self) {
         self.shared.with(|state| {
             state.forget_reader(self.key);
+            if let Some(cell) = &self.cell {
+                state.leave(cell, Mail::stop_reading);
+            }
             state.core.release_recv(self.key);
         });
     }

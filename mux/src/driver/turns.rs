@@ -32,6 +32,12 @@ impl Turns {
         Self { wakes: 0, crowd: 8, woken: None, answering: None, said: 0, yielded: (0, 0) }
     }
 
+    /// As after many streams were woken, which some wakes of few streams make forgotten.
+    #[cfg(test)]
+    pub(super) const fn in_a_crowd() -> Self {
+        Self { crowd: 8 * 12, ..Self::new() }
+    }
+
     /// Takes note that the task that reads a stream is woken.
     pub(super) fn woke(&mut self, key: StreamKey, last: &mut LastWake) {
         const MOST: u32 = 64;
@@ -58,19 +64,25 @@ impl Turns {
         self.answering.take_if(|answering| *answering == key).is_some() && self.are_few()
     }
 
+    /// Takes note that a stream has left something to be sent.
+    pub(super) const fn wrote_one(&mut self) {
+        self.said = self.said.wrapping_add(1);
+    }
+
     /// Whether few streams are in use, so that a task should send what is due before it waits.
     pub(super) const fn are_few(&self) -> bool {
         const FEW: u32 = 4;
         self.crowd <= 8 * FEW
     }
 
-    /// Whether the driver should let others go first if it has something to send: once if many streams are in use, and
-    /// as long as there is more and more to say, so that small writes leave together.
+    /// Whether the driver should let others go first if it has something to send: once if many streams are in use; up to
+    /// four times while few say more and more, so that small writes leave together.
     pub(super) const fn lets_others_first(&mut self, is_due: bool) -> bool {
-        const TIMES: u32 = 4;
         let (said, times) = self.yielded;
         let is_growing = self.said.wrapping_sub(said) > 1;
-        let waits = is_due && times < TIMES && (is_growing || (times == 0 && !self.are_few()));
+        // A crowd has other threads, which would stand still while this one gathers.
+        let most = if self.are_few() { 4 } else { 1 };
+        let waits = is_due && times < most && (is_growing || (times == 0 && !self.are_few()));
         self.yielded = (self.said, if waits { times + 1 } else { 0 });
         waits
     }
