@@ -6,16 +6,25 @@
     reason = "a test may fail, and owns its tasks and clock"
 )]
 
-use adit_mux::{Builder, Incoming, RelayEnd, RelayOptions, Role, Session, Stream, StreamError, relay};
+use adit_mux::{
+    Builder, Config, Incoming, RelayEnd, RelayOptions, Role, Session, Stream, StreamError, relay,
+};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 async fn session() -> (Session, Incoming) {
-    let (near, far) = duplex(64 * 1024);
-    let (dialler, keep, near) = Builder::new(Role::Dialler).build(near);
-    let (listener, incoming, far) = Builder::new(Role::Listener).build(far);
+    session_of(64 * 1024, Config::default())
+}
+
+fn session_of(pipe: usize, config: Config) -> (Session, Incoming) {
+    let (near, far) = duplex(pipe);
+    let (dialler, keep, near) = Builder::new(Role::Dialler).config(config.clone()).build(near);
+    let (listener, incoming, far) = Builder::new(Role::Listener).config(config).build(far);
     tokio::spawn(near);
     tokio::spawn(far);
     // Held for as long as the test runs.
@@ -85,14 +94,65 @@ async fn bytes_pass_between_two_streams_with_backpressure() {
     });
     let (mut send, mut receive) = visitor.split();
     let write = async {
-        send.write_all(&vec![3; 3_000_000]).await.unwrap();
+        send.write_all(&octets(3_000_000)).await.unwrap();
         send.finish().unwrap();
     };
     let mut back = Vec::new();
     let read = async { receive.read_to_end(&mut back).await.unwrap() };
-    assert_eq!(tokio::join!(write, read).1, 3_000_000);
+    tokio::join!(write, read);
+    assert!(back == octets(3_000_000));
     let report = relayed.await.unwrap();
     assert_eq!((report.forth_bytes, report.back_bytes), (3_000_000, 3_000_000));
+}
+
+#[tokio::test]
+async fn regression_a_task_that_has_used_up_its_steps_loses_no_chunk() {
+    // A chunk is read in one step and written in another: in one of these the last step is for reading.
+    chunks_pass_in_a_task_that_spends(0).await;
+    chunks_pass_in_a_task_that_spends(1).await;
+}
+
+/// Relays more chunks than a task may take in one turn, in one that spends so many steps before each.
+async fn chunks_pass_in_a_task_that_spends(steps: u32) {
+    const LENGTH: usize = 900_000;
+    let config = Config::default().hello_window(1024 * 1024).start_window(1024 * 1024);
+    let mut one = session_of(4 * 1024 * 1024, config.clone());
+    let mut two = session_of(64 * 1024, config);
+    let (visitor, middle) = streams(&mut one).await;
+    let (onward, upstream) = streams(&mut two).await;
+    let (mut up, _keep) = upstream.split();
+    // Frames that are copied into pieces of 4 KiB, all of which lie ready before the relay begins.
+    for (sent, piece) in octets(LENGTH).chunks(9_000).enumerate() {
+        up.write_chunk(Bytes::copy_from_slice(piece)).await.unwrap();
+        while two.0.stats().unread_bytes < u64::try_from(sent).unwrap() * 9_000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    up.finish().unwrap();
+    let mut relayed = pin!(relay(middle, onward, RelayOptions::new()));
+    let relayed = poll_fn(|task| {
+        for _ in 0..steps {
+            if let Poll::Ready(step) = tokio::task::coop::poll_proceed(task) {
+                step.made_progress();
+            }
+        }
+        relayed.as_mut().poll(task)
+    });
+    let (mut send, mut receive) = visitor.split();
+    send.finish().unwrap();
+    let reader = tokio::spawn(async move {
+        let mut back = Vec::new();
+        receive.read_to_end(&mut back).await.map(|_| back)
+    });
+    let report = relayed.await;
+    let back = reader.await.unwrap().unwrap();
+    assert_eq!((report.back_bytes, back.len()), (900_000, LENGTH));
+    assert!(back == octets(LENGTH));
+}
+
+/// Octets whose order shows.
+fn octets(length: usize) -> Vec<u8> {
+    (0u32..).flat_map(u32::to_le_bytes).take(length).collect()
 }
 
 #[tokio::test(start_paused = true)]

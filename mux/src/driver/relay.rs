@@ -32,6 +32,7 @@ where
         forth: Way::default(),
         back: Way::default(),
         chunks: VecDeque::new(),
+        back_chunk: None,
         buffer: BytesMut::new(),
         progress: now(),
         idle: None,
@@ -136,6 +137,8 @@ struct Relay<T> {
     back: Way,
     /// Chunks of the stream on their way to the other side; at most [`CHUNKS`].
     chunks: VecDeque<Bytes>,
+    /// A chunk of the other side, if that is a stream, which the stream has not taken yet.
+    back_chunk: Option<Bytes>,
     /// What was read from the other side and the stream has not taken yet.
     buffer: BytesMut,
     progress: Instant,
@@ -265,8 +268,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Relay<T> {
                     self.stream.send_half().finish().map_err(|error| Failure::Sink(RelayEnd::Stream(error))),
                 );
             }
-            if let Some(other) = as_stream(&mut self.other) {
-                return forward(other, &mut self.stream, &mut self.back, &mut self.progress, task);
+            if as_stream(&mut self.other).is_some() {
+                return self.poll_back_chunks(task);
             }
             // Room that is read into needs no zeroes first.
             self.buffer.reserve(self.options.buffer);
@@ -279,6 +282,31 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Relay<T> {
                     self.buffer = BytesMut::new();
                     return Poll::Pending;
                 }
+            }
+        }
+    }
+
+    /// From another stream to the stream: chunks as they are.
+    fn poll_back_chunks(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let sink = |error| Failure::Sink(RelayEnd::Stream(error));
+        loop {
+            // A chunk that was taken is kept until it is passed on: the room for it may be gone again, to another
+            // stream or because the task has used up its steps.
+            if let Some(chunk) = &self.back_chunk {
+                ready!(self.stream.send_half().poll_write_chunk(task, chunk)).map_err(sink)?;
+                self.back.bytes += to_u64(chunk.len());
+                self.back_chunk = None;
+                self.moved();
+            }
+            // None is taken before there is room, and a stop is seen even if none comes.
+            if ready!(self.stream.send_half().poll_writable(task)).map_err(sink)? == 0 {
+                continue;
+            }
+            let Some(other) = as_stream(&mut self.other) else { return Poll::Pending };
+            let source = |error| Failure::Source(RelayEnd::Stream(error));
+            self.back_chunk = ready!(other.receive_half().poll_read_chunk(task)).map_err(source)?;
+            if self.back_chunk.is_none() {
+                return Poll::Ready(self.stream.send_half().finish().map_err(sink));
             }
         }
     }
@@ -317,30 +345,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Relay<T> {
         self.forth.end.get_or_insert(RelayEnd::Idle);
         self.back.end.get_or_insert(RelayEnd::Idle);
         self.abort(CloseCode::TIMEOUT)
-    }
-}
-
-/// Between two streams: chunks as they are.
-fn forward(
-    from: &mut Stream,
-    to: &mut Stream,
-    way: &mut Way,
-    progress: &mut Instant,
-    task: &mut Context<'_>,
-) -> Poll<Result<(), Failure>> {
-    loop {
-        let sink = |error| Failure::Sink(RelayEnd::Stream(error));
-        if ready!(to.send_half().poll_writable(task)).map_err(sink)? == 0 {
-            continue;
-        }
-        let source = |error| Failure::Source(RelayEnd::Stream(error));
-        let Some(chunk) = ready!(from.receive_half().poll_read_chunk(task)).map_err(source)? else {
-            return Poll::Ready(to.send_half().finish().map_err(sink));
-        };
-        way.bytes += to_u64(chunk.len());
-        *progress = now();
-        // There was room just now, and nobody else writes this half.
-        ready!(to.send_half().poll_write_chunk(task, &chunk)).map_err(sink)?;
     }
 }
 
