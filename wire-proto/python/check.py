@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+import adit_carriers as carriers
 from adit_wire import (
     Credential,
     Order,
@@ -191,6 +192,41 @@ def proofs(vector, told):
     same(raw(welcome["proof"]), credential.gateway_proof(bound, raw(welcome["settings"])), "gateway's proof")
 
 
+def quic(vector):
+    octets = bytes.fromhex(vector["hex"])
+    if "opener" in vector:
+        identity, number = carriers.stream_id(vector["opener"], vector["index"])
+        same(number, vector["number"], "number")
+    if vector["kind"] == "control":
+        refused(vector, lambda: carriers.control_stream(octets))
+    elif vector["kind"] == "stream":
+        same(identity, vector["id"], "id")
+        found = refused(vector, lambda: carriers.stream_head(octets))
+        if found is not None:
+            same([it.hex() for it in found], [vector["head"], vector["rest"]])
+    elif vector.get("dropped"):
+        same(carriers.flow(octets), None)
+    else:
+        same(carriers.flow(octets), (number, bytes.fromhex(vector["payload"])))
+        same((identity.to_bytes(8, "big") + bytes.fromhex(vector["payload"])).hex(), vector["hex"])
+
+
+def h2(vector):
+    kind, head = vector["kind"], bytes.fromhex(vector["head"]) if "head" in vector else None
+    if kind == "request":
+        same(carriers.request(vector["purpose"], head), vector["fields"])
+    elif kind == "answer":
+        same(carriers.answer(head), vector["fields"])
+    elif kind == "head":
+        same(refused(vector, lambda: carriers.read_head(vector["field"])), head)
+    elif kind == "trailers":
+        same(carriers.trailers_code(vector["fields"]), vector["code"])
+    else:
+        same(carriers.reset_code(vector["number"]), vector.get("read_code", vector["code"]))
+        if not vector.get("read_only"):
+            same(carriers.reset_number(vector["code"]), vector["number"])
+
+
 FILES = {
     "frames.json": frames,
     "orders.json": orders,
@@ -200,6 +236,8 @@ FILES = {
     "stream_heads.json": message("StreamHead", check_head),
     "credentials.json": credentials,
     "traces.json": traces,
+    "quic.json": quic,
+    "h2.json": h2,
 }
 
 

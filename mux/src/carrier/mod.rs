@@ -13,3 +13,10 @@ pub mod h2;
 pub mod quic;
 #[cfg(feature = "websocket")]
 pub mod websocket;
+
+/// The vectors that everybody can run, by the name of their file.
+#[cfg(all(test, any(feature = "h2", feature = "quic")))]
+fn vectors(name: &str) -> Vec<serde_json::Value> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../wire-proto/vectors");
+    serde_json::from_str(&std::fs::read_to_string(folder.join(name)).unwrap()).unwrap()
+}

@@ -86,7 +86,9 @@ pub(super) fn reset_trailers(code: CloseCode) -> HeaderMap {
 /// The code in trailers; `None` if they only end the half. A code that is no number is a stream of no use.
 pub(super) fn reset_code(trailers: &HeaderMap) -> Option<CloseCode> {
     let value = trailers.get(RESET)?;
-    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    // Digits only: `parse` takes a sign too.
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|octet| octet.is_ascii_digit()));
+    let number = digits.and_then(|text| text.parse().ok());
     Some(number.map_or(CloseCode::MALFORMED, CloseCode::from_u32))
 }
 

@@ -31,6 +31,8 @@ mod session;
 mod shared;
 mod stream;
 mod tap;
+#[cfg(test)]
+mod vectors;
 
 pub use driver::{ALPN, start};
 

@@ -132,7 +132,7 @@ impl Arriving {
     }
 }
 
-enum HeadError {
+pub(super) enum HeadError {
     TooLarge { length: u16 },
     Short,
     Gone,
@@ -140,7 +140,7 @@ enum HeadError {
 }
 
 /// Takes a head from the front of what came, if it is whole.
-fn head(came: &mut BytesMut) -> Result<Option<Bytes>, HeadError> {
+pub(super) fn head(came: &mut BytesMut) -> Result<Option<Bytes>, HeadError> {
     let Some(length) = came.first_chunk().map(|length| u16::from_be_bytes(*length)) else {
         return Ok(None);
     };

@@ -23,6 +23,8 @@ mod numbers;
 mod session;
 mod stream;
 mod transport;
+#[cfg(test)]
+mod vectors;
 
 pub use buffers::UdpBuffers;
 pub use transport::{ALPN, channel_binding, start, transport};

@@ -167,7 +167,7 @@ impl Session {
 }
 
 /// A head behind its length.
-fn framed(head: &Bytes) -> Result<Bytes, OpenError> {
+pub(super) fn framed(head: &Bytes) -> Result<Bytes, OpenError> {
     let length = u16::try_from(head.len()).ok().filter(|length| *length <= MAX_HEAD_BYTES);
     let length = length.ok_or(OpenError::HeadTooLarge { length: head.len() })?;
     let mut octets = BytesMut::with_capacity(head.len().saturating_add(2));
