@@ -11,12 +11,8 @@ mod control;
 pub mod h2;
 #[cfg(feature = "quic")]
 pub mod quic;
+#[cfg(test)]
+#[cfg(any(feature = "h2", feature = "quic"))]
+mod vectors;
 #[cfg(feature = "websocket")]
 pub mod websocket;
-
-/// The vectors that everybody can run, by the name of their file.
-#[cfg(all(test, any(feature = "h2", feature = "quic")))]
-fn vectors(name: &str) -> Vec<serde_json::Value> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../wire-proto/vectors");
-    serde_json::from_str(&std::fs::read_to_string(folder.join(name)).unwrap()).unwrap()
-}

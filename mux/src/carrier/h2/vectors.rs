@@ -1,6 +1,8 @@
 //! `wire-proto/vectors/h2.json`, against what reads and writes these fields here.
 
-use super::heads::{HeadError, Purpose, close_code, head, request, reset_code, reset_number, reset_trailers, response};
+use super::heads::{
+    HeadError, Purpose, close_code, head, request, reset_code, reset_number, reset_trailers, response,
+};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -8,7 +10,7 @@ use serde_json::Value;
 
 #[test]
 fn the_vectors_of_http2_hold() {
-    let vectors = crate::carrier::vectors("h2.json");
+    let vectors = crate::carrier::vectors::vectors("h2.json");
     for vector in &vectors {
         match vector["kind"].as_str().unwrap() {
             "request" => asks(vector),
@@ -37,9 +39,7 @@ fn fields(vector: &Value) -> HeaderMap {
     pairs
         .map(|pair| (pair[0].as_str().unwrap(), pair[1].as_str().unwrap()))
         .filter(|(name, _)| !name.starts_with(':'))
-        .map(|(name, value)| {
-            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
-        })
+        .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap()))
         .collect()
 }
 
@@ -95,7 +95,7 @@ fn ends(vector: &Value) {
 
 fn resets(vector: &Value) {
     let number = u32::try_from(vector["number"].as_u64().unwrap()).unwrap();
-    let read = vector.get("read_code").unwrap_or(&vector["code"]);
+    let read = vector.get("read_code").unwrap_or_else(|| &vector["code"]);
     assert_eq!(close_code(number), code(read), "{vector}");
     if vector["read_only"] != true {
         assert_eq!(reset_number(code(&vector["code"])), number, "{vector}");

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 #[test]
 fn the_vectors_of_quic_hold() {
-    let vectors = crate::carrier::vectors("quic.json");
+    let vectors = crate::carrier::vectors::vectors("quic.json");
     for vector in &vectors {
         match vector["kind"].as_str().unwrap() {
             "stream" => stream(vector),
