@@ -74,7 +74,11 @@ async fn connect(network: Arc<Network>) -> io::Result<Session> {
 }
 
 /// Reads, hands on, lets those who were woken have their say, and writes.
-async fn drive(carrier: Carrier, end: Arc<End>, opened: Option<mpsc::UnboundedSender<Handle>>) -> io::Result<()> {
+async fn drive(
+    carrier: Carrier,
+    end: Arc<End>,
+    opened: Option<mpsc::UnboundedSender<Handle>>,
+) -> io::Result<()> {
     let Carrier::Tcp(socket) = carrier else { return Err(io::ErrorKind::Unsupported.into()) };
     let (mut reader, mut writer) = socket.into_split();
     let (mut input, mut output, mut wakes) = (BytesMut::with_capacity(READ_BYTES), Vec::new(), Vec::new());
@@ -189,7 +193,11 @@ impl Acceptor for Listener {
 }
 
 impl AsyncRead for Handle {
-    fn poll_read(self: Pin<&mut Self>, task: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let coop = ready!(tokio::task::coop::poll_proceed(task));
         let mut inbox = lock(&self.cell);
         if inbox.octets.is_empty() && !inbox.is_over {

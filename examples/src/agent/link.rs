@@ -21,6 +21,7 @@ use adit_wire_proto::control::{
 use adit_wire_proto::credential::{ChannelBinding, Credential};
 use adit_wire_proto::drive::{AgentControl, ConnectError, RequestError};
 use adit_wire_proto::{CloseCode, StreamHead};
+use bytes::Bytes;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -135,12 +136,15 @@ pub(super) struct Agent<'a> {
     status: StatusFile,
     /// The tunnel's name, once it has one: what was made up by the gateway is asked for from then on.
     name: Mutex<Option<String>>,
+    /// Of our newest registration: the next one takes its place, and that of nobody with whom we share the tunnel.
+    resume_token: Mutex<Bytes>,
 }
 
 impl<'a> Agent<'a> {
     pub(super) fn new(config: &'a Config, domain: Option<&'a Arc<Domain>>, report: &'a Report) -> Self {
         let status = StatusFile::new(&config.link.state);
-        Self { config, domain, report, status, name: Mutex::new(config.tunnel.name().map(str::to_owned)) }
+        let name = Mutex::new(config.tunnel.name().map(str::to_owned));
+        Self { config, domain, report, status, name, resume_token: Mutex::default() }
     }
 
     pub(super) fn report(&self, event: Event) {
@@ -173,14 +177,16 @@ impl<'a> Agent<'a> {
     ) -> Result<(Shift, Event), End> {
         let Self { config, domain, report, .. } = self;
         let Dialled { session, incoming, binding } = dialled;
-        let (mut control, settings) = hello(secret, binding, &session).await?;
+        let (mut control, settings) = hello(secret, binding, &session, config.terms.share_load).await?;
         self.report(Event::Connected { session: settings.session });
         let mut wanted = tunnel::wanted(config);
         if let Some(name) = self.name().clone() {
             wanted.claim = Claim::Name(name);
         }
+        wanted.resume_token.clone_from(&self.resume_token());
         let registered = control.register(wanted).await?;
         *generation = Some(registered.generation);
+        self.resume_token().clone_from(&registered.resume_token);
         *self.name() = Some(registered.name.clone());
         let vault = vault(config, &mut control, &registered, report).await?;
         if let Some(token) = tunnel::token(&registered) {
@@ -207,6 +213,10 @@ impl<'a> Agent<'a> {
 
     fn name(&self) -> MutexGuard<'_, Option<String>> {
         self.name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resume_token(&self) -> MutexGuard<'_, Bytes> {
+        self.resume_token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -274,7 +284,7 @@ pub(super) async fn enter(link: &Link, secret: &Secret) -> Result<Entered, End> 
     let dialled = choose_once(link, random::number()).await;
     let dialled = dialled.map_err(|error| failed(&error, CloseCode::NONE))?;
     let Dialled { session, incoming, binding } = dialled;
-    match hello(secret, binding, &session).await {
+    match hello(secret, binding, &session, false).await {
         Ok((control, settings)) => Ok(Entered { session, incoming, control, settings }),
         Err(end) => Err(close(&session, end)),
     }
@@ -294,12 +304,14 @@ async fn hello(
     secret: &Secret,
     binding: ChannelBinding,
     session: &Session,
+    share_load: bool,
 ) -> Result<(AgentControl<Stream>, Settings), End> {
     let stream = session
         .open(StreamHead::control().encode())
         .await
         .map_err(|error| failed(&error, CloseCode::NONE))?;
-    let offer = Offer::new(concat!("adit-agent/", env!("CARGO_PKG_VERSION")), random::octets());
+    let mut offer = Offer::new(concat!("adit-agent/", env!("CARGO_PKG_VERSION")), random::octets());
+    offer.features.extend(share_load.then(|| Offer::SHARE_LOAD.to_owned()));
     let options = Options::new(offer).with_credential(secret.0.clone(), binding);
     AgentControl::connect(stream, options).await.map_err(|error| match error {
         ConnectError::Refused { refusal } => End::Refused(*refusal),

@@ -31,6 +31,10 @@ pub struct Terms {
     /// For other agents only, which open it with `agent reach NAME`: it gets no public address.
     #[arg(long, global = true)]
     pub private: bool,
+    /// Share the tunnel with other agents that say the same: visitors go to one of them, and to another one when it fails.
+    /// Without it the newest agent has the tunnel alone.
+    #[arg(long, global = true)]
+    pub share_load: bool,
     /// Let no visitor in until the tunnel is resumed.
     #[arg(long, global = true)]
     pub pause: bool,

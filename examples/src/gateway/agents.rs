@@ -14,7 +14,7 @@ use adit_mux::flow::Flows;
 use adit_mux::{Incoming, Session, Stream};
 use adit_tls_modes::{ServerName, SniffRoom};
 use adit_wire_proto::control::{
-    Answer, CertificateChain, CommandError, ControlError, Drain, Notice, RegistrationId, Request,
+    Answer, CertificateChain, CommandError, ControlError, Drain, Notice, Offer, RegistrationId, Request,
     RequestNumber, Settings,
 };
 use adit_wire_proto::credential::{CredentialId, failure_delay};
@@ -124,6 +124,9 @@ impl Gatekeeper {
         caller.enter();
         let mut settings = Settings::new(format!("{:016x}", random::number()));
         settings.zones = vec![self.hub.zone.as_str().to_owned()];
+        settings.features =
+            offer.features.iter().filter(|name| *name == Offer::SHARE_LOAD).take(1).cloned().collect();
+        let shares_load = !settings.features.is_empty();
         let carrier = session.capabilities().carrier();
         tracing::info!(session = %settings.session, %carrier, software = ?offer.software, "an agent is connected");
         control.welcome(&authorised, settings).await?;
@@ -135,6 +138,7 @@ impl Gatekeeper {
             credential: secret.id(),
             address,
             session,
+            shares_load,
             flows,
             notices,
             grants: HashMap::new(),
@@ -216,6 +220,7 @@ struct Desk<'a> {
     credential: CredentialId,
     address: SocketAddr,
     session: &'a Session,
+    shares_load: bool,
     flows: Flows,
     notices: mpsc::Sender<Notice>,
     /// What this session was granted; bounded by the control machine's limit of registrations.
@@ -317,6 +322,7 @@ impl Desk<'_> {
                     credential: self.credential,
                     address: self.address,
                     session: self.session,
+                    shares_load: self.shares_load,
                     flows: &self.flows,
                     notices: &self.notices,
                 };

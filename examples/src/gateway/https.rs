@@ -2,19 +2,20 @@
 
 use super::agents::Gatekeeper;
 use super::arrival::Arrival;
+use super::failover::{self, Met};
 use super::hub::{Facts, Hub};
 use super::leased::Leased;
 use super::proxy::{Edge, Visitor};
 use super::{http, life, tcp};
 use crate::BoxError;
-use adit_mux::{RelayOptions, Stream, relay};
+use adit_mux::{RelayOptions, relay};
 use adit_naming::{Destination, Host, HostSource};
 use adit_router::{Traffic, Visit};
 use adit_tls_modes::{
     AlertDescription, ClientHello, Domain, Ja4Transport, KeyShare, Mode, ModePolicy, NameStanding,
     ResumptionScope, ServerName, SniffError, SniffLimits, Sniffed, choose_mode, refuse,
 };
-use adit_wire_proto::{Protocol, TlsFacts};
+use adit_wire_proto::{Protocol, StreamHeadBuilder, TlsFacts};
 use bytes::Bytes;
 use rustls::ServerConfig;
 use std::net::SocketAddr;
@@ -132,42 +133,31 @@ async fn pass_through(
             return Err(refusal.into());
         }
     };
-    let opened = hub.open(
-        |hub| hub.find(&host),
-        |head| {
-            let mut facts = TlsFacts::default();
-            facts.alpn = alpn.clone();
-            head.visitor(address).local(local).host(name.as_str()).tls(facts)
-        },
-    );
-    match opened.await {
-        Ok((mut stream, work)) => {
-            let (hello, mut socket) = io.into_parts();
-            let answered = timeout(hub.answer_deadline, first_answer(&hello, &mut stream)).await;
-            let Ok(Ok(first)) = answered else {
-                end(socket, Some(AlertDescription::INTERNAL_ERROR)).await;
-                return Err("the agent has no answer for a visitor".into());
-            };
-            socket.write_all(&first).await?;
+    let describe = |head: StreamHeadBuilder| {
+        let mut facts = TlsFacts::default();
+        facts.alpn = alpn.clone();
+        head.visitor(address).local(local).host(name.as_str()).tls(facts)
+    };
+    let (hello, mut socket) = io.into_parts();
+    let mut dispatch = failover::by_address(address.ip());
+    // A hello has no effect, so it may be said to one agent after the other. A visitor of an agent that takes the stream and
+    // never says a word must not wait for ever (T-55).
+    let met = failover::meet(hub, &mut dispatch, None, |hub| hub.find(&host), describe, &mut socket, &hello);
+    let refusal: BoxError = match timeout(hub.answer_deadline, met).await {
+        Ok(Ok(Met { stream, work, answer })) => {
+            socket.write_all(&answer).await?;
             let ended = life::ended(Arc::clone(hub), &tunnel, pass);
             let socket = Leased::new(socket, ended, tunnel.facts(), &work, Traffic::Other);
             let report = relay(stream, socket, RelayOptions::default()).await;
             tracing::debug!(?report, "a passed-through connection ended");
             drop(work);
-            Ok(())
+            return Ok(());
         }
-        Err(refusal) => {
-            end(io, Some(AlertDescription::INTERNAL_ERROR)).await;
-            Err(refusal.into())
-        }
-    }
-}
-
-/// Hands on what the visitor said, and waits for the first of the answer: a visitor of an agent that takes the stream and
-/// never says a word must not wait for ever (T-55). Nothing if the agent ended its side without one.
-async fn first_answer(hello: &[u8], stream: &mut Stream) -> Result<Bytes, BoxError> {
-    stream.write_all(hello).await?;
-    Ok(stream.read_chunk().await?.unwrap_or_default())
+        Ok(Err(refusal)) => refusal,
+        Err(_) => "the agent has no answer for a visitor".into(),
+    };
+    end(socket, Some(AlertDescription::INTERNAL_ERROR)).await;
+    Err(refusal)
 }
 
 async fn end_at_the_edge(hub: Arc<Hub>, name: &ServerName, visitor: Arrival) -> Result<(), BoxError> {

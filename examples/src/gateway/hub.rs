@@ -3,6 +3,7 @@
 use super::arrival::Proxies;
 use super::leased::Paces;
 use super::life::Life;
+use super::lookup::Lookup;
 use super::receivers::Receivers;
 use super::revocations::Revocations;
 use super::{WEBHOOKS, moment};
@@ -16,7 +17,9 @@ use adit_router::{
 };
 use adit_tls_modes::{ChallengeBoard, Edge, ServerName, SniffRoom};
 use adit_wire_proto::control::{Generation, Notice, RegistrationId};
+use adit_wire_proto::credential::CredentialId;
 use adit_wire_proto::{Protocol, StreamHead, StreamHeadBuilder};
+use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -43,6 +46,10 @@ pub(super) struct Link {
     pub(super) registration: RegistrationId,
     /// How fast all tunnels of its credential together may be, if there is a bound.
     pub(super) pace: Option<Arc<Pace>>,
+    /// Whose agents it shares the tunnel with, if it shares it.
+    pub(super) shares_as: Option<CredentialId>,
+    /// What the agent presents when it comes again in the place of this registration.
+    pub(super) resume_token: Bytes,
     /// The agent's control task.
     pub(super) notices: mpsc::Sender<Notice>,
     /// Cancelled when the agent has moved to another session, and is silent on this one.
@@ -110,6 +117,8 @@ pub(super) struct Hub {
     pub(super) zones: Zones,
     /// Where names and ports lead.
     pub(super) routes: RouteTable<Link, Facts>,
+    /// How visitors find out.
+    pub(super) lookup: Lookup,
     /// Ends TLS for the zone.
     pub(super) edge: Edge,
     /// Answers for certificate authorities that look at our ports.
@@ -151,7 +160,12 @@ impl Hub {
     /// The tunnel that `host` names.
     pub(super) fn find(&self, host: &Host) -> Option<Arc<Tunnel<Link, Facts>>> {
         // This gateway makes no keys, so there is none to open.
-        self.routes.find(RouteKey::of(self.zones.classify(host), |_| None)?)
+        self.look_up(RouteKey::of(self.zones.classify(host), |_| None)?)
+    }
+
+    /// The tunnel that `key` leads to, for visitors: by this thread's own reader.
+    pub(super) fn look_up(&self, key: RouteKey<'_>) -> Option<Arc<Tunnel<Link, Facts>>> {
+        self.lookup.find(&self.routes, key)
     }
 
     /// Whether `host` is the one at which webhooks are received.
@@ -183,31 +197,21 @@ impl Hub {
         by_port.into_iter().chain(by_host).collect()
     }
 
-    /// Opens a stream to an agent of the tunnel that `find` gives, trying another one if the first has just gone.
+    /// Opens a stream to an agent of the tunnel that `find` gives, the one that `dispatch` chooses, trying another one if
+    /// the first has just gone. Called again, it asks one that it hasn't asked.
     ///
-    /// `describe` adds to the stream head who is visiting.
+    /// `describe` adds to the stream head who is visiting. With a `protocol`, the stream carries something else than the
+    /// tunnel's streams do otherwise.
     ///
     /// # Errors
     /// A refusal for the visitor: no such tunnel, no agent, or none that opens a stream in time.
     pub(super) async fn open(
         &self,
-        find: impl Fn(&Self) -> Option<Arc<Tunnel<Link, Facts>>>,
-        describe: impl Fn(StreamHeadBuilder) -> StreamHeadBuilder,
-    ) -> Result<(Stream, Work), Refusal> {
-        self.open_as(None, find, describe).await
-    }
-
-    /// The same for a stream that carries something else than the tunnel's streams do otherwise.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub(super) async fn open_as(
-        &self,
+        dispatch: &mut Dispatch,
         protocol: Option<Protocol>,
         find: impl Fn(&Self) -> Option<Arc<Tunnel<Link, Facts>>>,
         describe: impl Fn(StreamHeadBuilder) -> StreamHeadBuilder,
     ) -> Result<(Stream, Work), Refusal> {
-        let mut dispatch = Dispatch::new(crate::random::number());
         loop {
             let tunnel = find(self).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
             if let Some(refusal) = tunnel.facts().record.visitor_refusal(SystemTime::now()) {

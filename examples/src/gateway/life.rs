@@ -273,6 +273,6 @@ where
 }
 
 fn recheck(hub: &Hub, id: TunnelId, pass: &Pass) -> Result<(), Refusal> {
-    let tunnel = hub.routes.find(RouteKey::id(id)).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+    let tunnel = hub.look_up(RouteKey::id(id)).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
     tunnel.facts().policy.recheck(&tunnel.facts().record, pass, moment())
 }

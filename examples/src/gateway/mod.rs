@@ -16,6 +16,7 @@ mod config;
 mod doors;
 mod edge;
 mod expect;
+mod failover;
 mod http;
 mod https;
 mod hub;
@@ -24,6 +25,7 @@ mod journal;
 mod keyring;
 mod leased;
 mod life;
+mod lookup;
 mod meter;
 mod minted;
 mod own;
@@ -38,6 +40,7 @@ mod reply;
 mod revocations;
 mod signing;
 mod state;
+mod stick;
 mod tcp;
 mod terms;
 mod tokens;
@@ -67,6 +70,7 @@ use edge::Certificates;
 use hub::{Hub, Public};
 use issuer::Issuer;
 use keyring::Keyring;
+use lookup::Lookup;
 use minted::Minted;
 use own::REVOCATIONS_PATH;
 use quic_agents::QuicAgents;
@@ -170,6 +174,7 @@ impl Gateway {
             zones: Zones::new([zone.clone()])?,
             zone,
             routes: RouteTable::new(),
+            lookup: Lookup::new(),
             edge: certificates.edge()?,
             board,
             revocations: Revocations::open(

@@ -1,19 +1,21 @@
 //! One HTTP exchange: from a visitor's request to an agent's answer, bodies streamed both ways.
 
 use super::expect::{Awaited, await_continue};
+use super::failover;
 use super::hub::{Facts, Hub, Link, Work};
 use super::leased::Leased;
 use super::life;
 use super::own;
 use super::repeat::{Borrowed, Loss, Original, Unanswered, await_another};
 use super::reply::{self, Answer, Guarded};
+use super::stick;
 use super::visit::{self, Admission, Refused, Sent};
 use crate::random;
 use adit_errors::{Code, Format, Refusal, RequestId, Style};
 use adit_mux::Stream;
 use adit_naming::Host;
 use adit_router::{
-    Admitted, CookieScope, Reaction, RequestGate, RouteKey, ScreenError, Traffic, Tunnel,
+    Admitted, CookieScope, Reaction, RequestGate, RouteKey, ScreenError, Stick, Traffic, Tunnel,
     Visitor as Forwarded, prepare_request, prepare_response,
 };
 use adit_wire_proto::{Protocol, StreamHeadBuilder, TlsFacts};
@@ -49,7 +51,7 @@ pub(super) struct Visitor {
 impl Visitor {
     fn find(&self, hub: &Hub, host: &Host) -> Option<Arc<Tunnel<Link, Facts>>> {
         match self.port {
-            Some(port) => hub.routes.find(RouteKey::tcp_port(port)),
+            Some(port) => hub.look_up(RouteKey::tcp_port(port)),
             None => hub.find(host),
         }
     }
@@ -140,11 +142,14 @@ async fn forward(
     facts.policy.prepare_request(&forward, request.headers_mut());
     let upgrading = held.upgrade.is_some();
     let theirs = upgrading.then(|| hyper::upgrade::on(&mut request));
+    let number = stick::take(request.headers_mut());
+    let fresh = (failover::is_shared(&tunnel) && number.is_none()).then(|| stick::fresh(&tunnel));
+    let mut dispatch = failover::by(Stick::by_number(number.or(fresh).unwrap_or_default()));
     let deadline = Instant::now() + ANSWER_DEADLINE;
     let (mut original, mut request) = Original::keep(to_http1(request, host, id)?);
     let mut response = loop {
-        let opened =
-            hub.open_as(protocol, |hub| visitor.find(hub, host), |head| describe(head, visitor, host, id));
+        let describe = |head| describe(head, visitor, host, id);
+        let opened = hub.open(&mut dispatch, protocol, |hub| visitor.find(hub, host), describe);
         let (stream, work) = opened.await?;
         let agent = work.agent().generation();
         let ended = life::ended(Arc::clone(hub), &tunnel, *forward.pass());
@@ -161,6 +166,9 @@ async fn forward(
     let scope = CookieScope::OwnHost(host.domain().unwrap_or_default());
     prepare_response(&mut response, scope).map_err(|error| Refusal::from(&error))?;
     facts.policy.prepare_response(response.headers_mut());
+    if let Some(cookie) = fresh.and_then(|number| stick::cookie(number, is_tls)) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(theirs)) = (response.status(), theirs) {
         let ours = hyper::upgrade::on(&mut response);
         tokio::spawn(splice(theirs, ours));

@@ -7,11 +7,12 @@ use super::hub::{Facts, Hub, Link};
 use super::leased::Leased;
 use super::life;
 use super::tokens::Tokens;
+use crate::random;
 use adit_errors::{Code, Refusal};
 use adit_mux::{IncomingStream, RelayOptions, relay};
 use adit_naming::TunnelNameRef;
 use adit_naming::ownership::OwnerId;
-use adit_router::{OrganisationId, RouteKey, State, Traffic, Tunnel, TunnelId, Viewer, Visibility};
+use adit_router::{Dispatch, OrganisationId, RouteKey, State, Traffic, Tunnel, TunnelId, Viewer, Visibility};
 use adit_wire_proto::credential::CredentialId;
 use adit_wire_proto::{CloseCode, Protocol, StreamHead};
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,8 @@ pub(super) async fn serve(hub: Arc<Hub>, viewer: Viewer, stream: IncomingStream)
     let Some(tunnel) = find(&hub, name, viewer) else {
         return stream.refuse(CloseCode::UNKNOWN_TUNNEL);
     };
-    match hub.open(|hub| find(hub, name, viewer), |head| head).await {
+    let mut dispatch = Dispatch::new(random::number());
+    match hub.open(&mut dispatch, None, |hub| find(hub, name, viewer), |head| head).await {
         Ok((upstream, work)) => {
             let (hub, id) = (Arc::clone(&hub), tunnel.id());
             let ended = life::until_refused(&tunnel, None, move || recheck(&hub, id, viewer));
@@ -90,14 +92,14 @@ pub(super) async fn serve(hub: Arc<Hub>, viewer: Viewer, stream: IncomingStream)
 /// The tunnel, if this viewer may see it. One that is not there is looked at just the same.
 fn find(hub: &Hub, name: &str, viewer: Viewer) -> Option<Arc<Tunnel<Link, Facts>>> {
     let key = TunnelNameRef::parse(name).ok().map(RouteKey::private);
-    let tunnel = key.and_then(|key| hub.routes.find(key));
+    let tunnel = key.and_then(|key| hub.look_up(key));
     let visibility = tunnel.as_ref().map(|tunnel| &*tunnel.facts().visibility);
     Visibility::decide(visibility, viewer).ok().and(tunnel)
 }
 
 /// Whether a stream that runs may go on.
 fn recheck(hub: &Hub, id: TunnelId, viewer: Viewer) -> Result<(), Refusal> {
-    let tunnel = hub.routes.find(RouteKey::id(id));
+    let tunnel = hub.look_up(RouteKey::id(id));
     let visibility = tunnel.as_ref().map(|tunnel| &*tunnel.facts().visibility);
     Visibility::decide(visibility, viewer).map_err(|error| Refusal::from(&error))?;
     match tunnel.map(|tunnel| tunnel.facts().record.state()) {

@@ -4,6 +4,7 @@ mod certificates;
 mod details;
 mod owner;
 mod ports;
+mod sharing;
 mod tunnel;
 
 use super::hub::{Hub, Link};
@@ -17,12 +18,13 @@ use adit_mux::Session;
 use adit_mux::flow::Flows;
 use adit_naming::ownership::{Claim, MemoryStore, OwnerId, OwnershipRules, Registry};
 use adit_naming::{NameRules, NameStyle, Timestamp, TunnelName};
-use adit_router::{Attached, Changes, Command, Join, Policy, PortLease, Record, State, TunnelId};
+use adit_router::{Agent, Attached, Changes, Command, Policy, PortLease, Record, State, TunnelId};
 use adit_wire_proto::Protocol;
 use adit_wire_proto::control::{
     self, Generation, Notice, Register, Registered, RegistrationId, TlsMode, TunnelStatus, Visibility,
 };
 use adit_wire_proto::credential::CredentialId;
+use bytes::Bytes;
 use ports::Ports;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -78,6 +80,8 @@ struct Wish {
     is_private: bool,
     document: Option<PolicyDocument>,
     details: Changes,
+    /// The resume token of the registration that the agent had before; empty if it had none.
+    before: Bytes,
 }
 
 /// Who asks.
@@ -85,6 +89,8 @@ pub(super) struct Applicant<'a> {
     pub(super) credential: CredentialId,
     pub(super) address: SocketAddr,
     pub(super) session: &'a Session,
+    /// Whether its registrations stand beside others of the same credential's (SPEC, 9.8).
+    pub(super) shares_load: bool,
     pub(super) flows: &'a Flows,
     pub(super) notices: &'a mpsc::Sender<Notice>,
 }
@@ -132,7 +138,8 @@ impl Registrar {
             _ => entered.is_private,
         };
         let reservation = self.tokens.reserve(applicant.credential, entered.id)?;
-        let wish = Wish { protocol, port: wanted.port, is_private, document, details };
+        let before = wanted.resume_token.clone();
+        let wish = Wish { protocol, port: wanted.port, is_private, document, details, before };
         let opened = self.open(applicant, name, wish).await;
         match opened {
             Ok(opened) => {
@@ -156,7 +163,7 @@ impl Registrar {
         let wants_any = wish.port.is_none_or(|port| port == 0);
         let mut attempts = if wants_any { MAX_PORT_ATTEMPTS } else { 1 };
         loop {
-            let lease = self.lease(&name, &wish)?;
+            let lease = self.lease(applicant, &name, &wish)?;
             let Some(open) = &lease else { return self.attach(applicant, name, lease, wish) };
             match self.listen(&name, wish.protocol, open).await {
                 Ok(()) => return self.attach(applicant, name, lease, wish),
@@ -187,16 +194,25 @@ impl Registrar {
 
     /// The registration's agent is gone. The tunnel stays: a lost connection deletes nothing.
     pub(super) fn disconnect(&self, grant: &Grant) {
-        let is_last = self.hub.routes.detach(grant.tunnel, grant.generation).is_some();
         let mut books = self.books();
-        if let Some(tunnel) = books.tunnels.get_mut(&grant.name).filter(|_| is_last) {
+        let was_attached = self.hub.routes.detach(grant.tunnel, grant.generation).is_some();
+        let Books { tunnels, ports, .. } = &mut *books;
+        let Some(tunnel) = tunnels.get_mut(&grant.name) else { return };
+        if was_attached {
             tunnel.connection.lose_agent(SystemTime::now(), None);
-            tunnel.life.handle_suspended();
             self.journal.note("tunnel.disconnected", grant.name.as_str());
         }
-        let protocol = books.tunnels.get(&grant.name).map(|tunnel| tunnel.protocol);
-        let ports = protocol.and_then(|protocol| books.ports.of(protocol));
-        if let (Some(lease), Some(ports)) = (&grant.lease, ports) {
+        let is_served = tunnel.connection.is_connected();
+        if !is_served {
+            tunnel.life.handle_suspended();
+        }
+        // The newest lease is the port's, and those who share the tunnel share it.
+        let newest = tunnel.port.as_ref().map(|port| &port.lease);
+        let lease = match (&grant.lease, newest) {
+            (Some(ours), Some(newest)) if ours.port() == newest.port() => (!is_served).then_some(newest),
+            (ours, _) => ours.as_ref(),
+        };
+        if let (Some(lease), Some(ports)) = (lease, ports.of(tunnel.protocol)) {
             ports.disconnect(lease, Instant::now());
         }
     }
@@ -246,7 +262,7 @@ impl Registrar {
         Ok(Entered { id: tunnel.record.id(), is_private: tunnel.is_private })
     }
 
-    /// Makes the tunnel lead to the applicant; whoever served it before is told to stop for good.
+    /// Makes the tunnel lead to the applicant; whoever served it before is told to stop for good, unless they share it.
     fn attach(
         &self,
         applicant: &Applicant<'_>,
@@ -259,6 +275,7 @@ impl Registrar {
         books.next_registration = registration.next().ok_or_else(Refusal::internal)?;
         let Books { tunnels, ports, .. } = &mut *books;
         let tunnel = tunnels.get_mut(&name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+        let place = self.place(applicant, tunnel.record.id(), &wish.before)?;
         tunnel.record.update(wish.details).map_err(|error| Refusal::from(&error))?;
         tunnel.is_private = wish.is_private;
         let taken_back = tunnel.port.take_if(|_| wish.is_private);
@@ -276,33 +293,40 @@ impl Registrar {
             applicant.session.capabilities().carrier().name(),
         );
         let life = Arc::clone(&tunnel.life);
+        let resume_token = Bytes::copy_from_slice(&random::wide().to_be_bytes());
         let link = Link {
             session: applicant.session.clone(),
             flows: applicant.flows.clone(),
             registration,
             pace: self.tokens.pace(applicant.credential),
+            shares_as: applicant.shares_load.then_some(applicant.credential),
+            resume_token: resume_token.clone(),
             notices: applicant.notices.clone(),
             forsaken: CancellationToken::new(),
         };
         let (id, protocol, state) = (tunnel.record.id(), tunnel.protocol, tunnel.record.state());
-        let attached = self.hub.routes.update(|update| {
+        let Attached { agent, replaced, .. } = self.hub.routes.update(|update| {
             update
                 .publish(id, tunnel.keys(&self.config.custom_domains), tunnel.facts())
                 .map_err(|_| Refusal::internal())?;
-            update.attach(id, Join::Replace, link).map_err(|_| Refusal::internal())
+            let before = place.instead_of.and_then(|before| update.drain(id, before));
+            let mut attached = update.attach(id, place.join, link).map_err(|_| Refusal::internal())?;
+            attached.replaced.extend(before);
+            Ok::<_, Refusal>(attached)
         })?;
-        for _ in &attached.replaced {
+        for _ in &replaced {
             tunnel.connection.lose_agent(SystemTime::now(), None);
         }
         drop(books);
         self.journal.note("tunnel.connected", name.as_str());
         life.signal();
         life.handle_awake();
-        let generation = attached.agent.generation();
+        let generation = agent.generation();
         let on_wire = Generation::new(generation.number()).ok_or_else(Refusal::internal)?;
-        supersede(attached, on_wire);
+        supersede(&replaced, on_wire);
         let mut registered = Registered::new(registration, on_wire, name.as_str());
         registered.tunnel = id.to_string();
+        registered.resume_token = resume_token;
         if !wish.is_private {
             registered.addresses = self.hub.addresses(protocol, &name, lease.as_ref().map(PortLease::port));
         }
@@ -342,8 +366,8 @@ impl Registrar {
 }
 
 /// Tells those who served a tunnel before that a newer agent has it.
-fn supersede(attached: Attached<Link>, generation: Generation) {
-    for before in attached.replaced {
+fn supersede(replaced: &[Arc<Agent<Link>>], generation: Generation) {
+    for before in replaced {
         let before = before.handle();
         let superseded = Notice::Superseded { registration: before.registration, generation };
         // An agent that doesn't take its notices is cut off when its session stalls.

@@ -54,23 +54,26 @@ pub(super) enum Loss {
 impl Unanswered {
     /// By what the exchange on a stream failed with.
     pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
-        let loss = match stream_error(error) {
-            Some(StreamError::Session(_)) => Loss::Session,
-            Some(StreamError::Refused) => Loss::Unseen,
-            // The agent's registration on that session has ended.
-            Some(StreamError::Reset { code } | StreamError::Stopped { code })
-                if *code == CloseCode::UNKNOWN_TUNNEL =>
-            {
-                Loss::Unseen
-            }
-            _ => Loss::Other,
-        };
+        let loss = stream_error(error).map_or(Loss::Other, Loss::of);
         Self { refusal: refusal_of(error), loss }
     }
 
     /// Its session gave no sign of life since the agent moved to another one.
     pub(super) fn forsaken() -> Self {
         Self { refusal: Refusal::from(Code::AGENT_DISCONNECTED), loss: Loss::Session }
+    }
+}
+
+impl Loss {
+    /// What the end of a stream says of what was asked on it.
+    pub(super) fn of(error: &StreamError) -> Self {
+        match (error, error.close_code()) {
+            (StreamError::Session(_), _) => Self::Session,
+            (StreamError::Refused, _) => Self::Unseen,
+            // The agent's registration on that session has ended, or is about to (SPEC, section 10).
+            (_, CloseCode::REFUSED | CloseCode::DRAINING | CloseCode::UNKNOWN_TUNNEL) => Self::Unseen,
+            _ => Self::Other,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Public TCP ports: each connection is a stream to the tunnel's agent.
 
 use super::arrival::Arrival;
+use super::failover::{self, Met};
 use super::hub::{Facts, Hub};
 use super::leased::Leased;
 use super::{auto, life};
@@ -8,9 +9,10 @@ use crate::BoxError;
 use adit_errors::{Code, Refusal};
 use adit_mux::{RelayOptions, relay};
 use adit_router::{Decision, Pass, RouteKey, Traffic, Verdict, Visit};
-use adit_wire_proto::Protocol;
+use adit_wire_proto::{Protocol, StreamHeadBuilder};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 /// Serves one connection that arrived on a public port.
@@ -23,7 +25,7 @@ pub(super) async fn serve(hub: Arc<Hub>, socket: TcpStream, address: SocketAddr)
 async fn visit(hub: &Arc<Hub>, socket: TcpStream, address: SocketAddr) -> Result<(), BoxError> {
     let port = socket.local_addr()?.port();
     let arrival = Arrival::take(hub, socket, address).await?;
-    let tunnel = hub.routes.find(RouteKey::tcp_port(port)).ok_or("no tunnel has this port")?;
+    let tunnel = hub.look_up(RouteKey::tcp_port(port)).ok_or("no tunnel has this port")?;
     match tunnel.facts().protocol {
         Protocol::AUTO => auto::visit(hub, arrival, port).await,
         protocol => carry(hub, arrival, port, protocol).await,
@@ -39,19 +41,27 @@ pub(super) async fn carry(
     port: u16,
     protocol: Protocol,
 ) -> Result<(), BoxError> {
-    let Arrival { io, address, local } = arrival;
-    let find = |hub: &Hub| hub.routes.find(RouteKey::tcp_port(port));
+    let Arrival { mut io, address, local } = arrival;
+    let find = |hub: &Hub| hub.look_up(RouteKey::tcp_port(port));
     let tunnel = find(hub).ok_or("no tunnel has this port")?;
     let facts = tunnel.facts();
     let opened = match unread(facts, Facts::decide(&tunnel, &Visit::connection(address.ip()))) {
-        Ok(pass) => hub
-            .open_as(Some(protocol), find, |head| head.visitor(address).local(local).port(port))
-            .await
-            .map(|opened| (opened, life::ended(Arc::clone(hub), &tunnel, pass))),
-        Err(refusal) => Err(refusal),
+        Ok(pass) => {
+            let describe = |head: StreamHeadBuilder| head.visitor(address).local(local).port(port);
+            let mut dispatch = failover::by_address(address.ip());
+            let met = match failover::is_shared(&tunnel) {
+                true => {
+                    failover::meet(hub, &mut dispatch, Some(protocol), find, describe, &mut io, &[]).await
+                }
+                false => failover::open(hub, &mut dispatch, Some(protocol), find, describe).await,
+            };
+            met.map(|met| (met, life::ended(Arc::clone(hub), &tunnel, pass)))
+        }
+        Err(refusal) => Err(refusal.into()),
     };
     match opened {
-        Ok(((stream, work), ended)) => {
+        Ok((Met { stream, work, answer }, ended)) => {
+            io.write_all(&answer).await?;
             let io = Leased::new(io, ended, facts, &work, Traffic::Other);
             let report = relay(stream, io, RelayOptions::default()).await;
             tracing::debug!(?report, "a TCP visit ended");
@@ -60,7 +70,7 @@ pub(super) async fn carry(
         }
         Err(refusal) => {
             io.get_ref().set_zero_linger()?;
-            Err(refusal.into())
+            Err(refusal)
         }
     }
 }

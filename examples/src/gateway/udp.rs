@@ -10,7 +10,7 @@
 
 use super::hub::{Facts, Hub, Link};
 use super::meter::Meter;
-use super::{life, tcp};
+use super::{failover, life, tcp};
 use crate::BoxError;
 use adit_mux::flow::{FlowReceiver, FlowSender};
 use adit_router::{Pass, RouteKey, Traffic, Tunnel, UdpAnswer, UdpFlowId, UdpFlowLimits, UdpFlows, Visit};
@@ -131,7 +131,12 @@ impl Port {
         let local = self.socket.local_addr()?;
         let (stream, work) = self
             .hub
-            .open(|hub| find(hub, self.number), |head| head.visitor(peer).local(local).port(self.number))
+            .open(
+                &mut failover::by_address(peer.ip()),
+                None,
+                |hub| find(hub, self.number),
+                |head| head.visitor(peer).local(local).port(self.number),
+            )
             .await?;
         let _in_use = tunnel.facts().life.use_for(Traffic::Other);
         let meter = |is_to_agent| Meter::new(tunnel.facts(), work.handle(), is_to_agent);
@@ -221,5 +226,5 @@ impl Way {
 const MAX_HELD: usize = 16;
 
 fn find(hub: &Hub, port: u16) -> Option<Arc<Tunnel<Link, Facts>>> {
-    hub.routes.find(RouteKey::udp_port(port))
+    hub.look_up(RouteKey::udp_port(port))
 }

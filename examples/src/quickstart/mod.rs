@@ -9,6 +9,7 @@ mod owner;
 mod pattern;
 mod reach;
 mod rows;
+mod sharing;
 mod table;
 mod tls_rows;
 mod udp;
@@ -78,6 +79,7 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("reserved port: nobody else gets it", owner::reserved_port(&mut world)).await;
     table.row("auto port: HTTP and SSH told apart", auto::told_apart(&mut world)).await;
     table.row("private: reached by owner and by grant", reach::private(&mut world)).await;
+    table.row("two agents share one name, one is killed", sharing::one_name(&mut world)).await;
     println!("{}", table.summary());
     if config.serve {
         world.describe();

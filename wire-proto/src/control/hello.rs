@@ -47,6 +47,8 @@ impl Offer {
     pub const MAX_SOFTWARE_BYTES: usize = 256;
     /// The longest resume token, in octets.
     pub const MAX_RESUME_TOKEN_BYTES: usize = 64;
+    /// The feature by which the registrations of a session share their tunnels with those of other sessions (SPEC, 9.8).
+    pub const SHARE_LOAD: &'static str = "share-load";
 
     /// An offer of this software, with 32 fresh random octets.
     pub fn new(software: impl Into<String>, nonce: Nonce) -> Self {

@@ -17,7 +17,7 @@ use super::hub::{Facts, Hub};
 use super::meter::Meter;
 use super::quic_agents::QuicAgents;
 use super::udp_socket::{BUFFER_BYTES, SharedSocket};
-use super::{life, tcp};
+use super::{failover, life, tcp};
 use crate::{BoxError, provider};
 use adit_naming::{Host, HostSource};
 use adit_router::{Traffic, Visit};
@@ -257,7 +257,8 @@ async fn carry(
     let mut ended = std::pin::pin!(life::ended(Arc::clone(hub), &tunnel, pass));
     let _in_use = tunnel.facts().life.use_for(Traffic::Other);
     let describe = |head: adit_wire_proto::StreamHeadBuilder| head.visitor(path.peer).host(host.to_string());
-    let opened = hub.open_as(Some(Protocol::UDP), |hub| hub.find(host), describe).await;
+    let mut dispatch = failover::by_address(path.peer.ip());
+    let opened = hub.open(&mut dispatch, Some(Protocol::UDP), |hub| hub.find(host), describe).await;
     let (stream, work) = opened?;
     let (sender, mut receiver) = work.handle().flows.opened(stream);
     let meter = |is_to_agent| Meter::new(tunnel.facts(), work.handle(), is_to_agent);

@@ -2,7 +2,7 @@
 
 use super::super::{Config, take_visits, tcp, udp};
 use super::tunnel::PublicPort;
-use super::{Books, Registrar, Wish};
+use super::{Applicant, Books, Registrar, Wish};
 use crate::random;
 use adit_errors::{Code, Refusal};
 use adit_naming::TunnelName;
@@ -39,7 +39,12 @@ impl Ports {
 
 impl Registrar {
     /// A port for the tunnel, if it is to have one.
-    pub(super) fn lease(&self, name: &TunnelName, wish: &Wish) -> Result<Option<PortLease>, Refusal> {
+    pub(super) fn lease(
+        &self,
+        applicant: &Applicant<'_>,
+        name: &TunnelName,
+        wish: &Wish,
+    ) -> Result<Option<PortLease>, Refusal> {
         if wish.is_private {
             return Ok(None);
         }
@@ -48,9 +53,12 @@ impl Registrar {
         let Some(ports) = ports.of(wish.protocol) else { return Ok(None) };
         let tunnel = tunnels.get(name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
         let (id, now) = (tunnel.record.id(), Instant::now());
-        let lease = match wish.port {
-            Some(port) if port != 0 => ports.claim(id, port, now),
-            _ => ports.claim_any(id, random::number(), now),
+        // Those who share a tunnel share its port.
+        let shared =
+            tunnel.port.as_ref().filter(|_| self.is_shared(applicant, id)).map(|port| port.lease.port());
+        let lease = match wish.port.filter(|port| *port != 0).or(shared) {
+            Some(port) => ports.claim(id, port, now),
+            None => ports.claim_any(id, random::number(), now),
         };
         lease.map(Some).map_err(|error| Refusal::from(&error))
     }
