@@ -59,6 +59,7 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("UDP echo over WebSocket", udp::echo(&mut world, Carrier::WebSocket)).await;
     table.row("UDP echo over HTTP/2", udp::echo(&mut world, Carrier::Http2)).await;
     table.row("UDP echo over QUIC", udp::echo(&mut world, Carrier::Quic)).await;
+    table.row("HTTP and TCP by native", carriers::http_and_tcp(&world, Carrier::Native)).await;
     table.row("HTTP and TCP by QUIC", carriers::http_and_tcp(&world, Carrier::Quic)).await;
     table.row("HTTP and TCP by HTTP/2", carriers::http_and_tcp(&world, Carrier::Http2)).await;
     table.row("HTTP and TCP by WebSocket", carriers::http_and_tcp(&world, Carrier::WebSocket)).await;
