@@ -14,6 +14,7 @@ pub mod proxy_protocol;
 pub mod quic;
 pub mod router;
 pub mod tls_modes;
+pub mod websocket;
 pub mod wire;
 
 /// A fuzz body: panics if, and only if, its property is broken.
@@ -43,6 +44,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("router_screen", octets::router_screen),
     ("client_hello", tls_modes::client_hello),
     ("csr", tls_modes::csr),
+    ("websocket_frames", websocket::websocket_frames),
     ("wire_frame", wire::wire_frame),
     ("wire_hello", wire::wire_hello),
     ("wire_control_message", wire::wire_control_message),

@@ -169,6 +169,12 @@ pub enum Violation {
     /// A message on a WebSocket that is longer than what is taken.
     #[error("a message on a WebSocket is too long")]
     MessageTooLong,
+    /// A frame on a WebSocket that breaks a rule of WebSocket.
+    #[error("a frame on a WebSocket breaks a rule: {rule}")]
+    MessageFrame {
+        /// The rule, for logs.
+        rule: &'static str,
+    },
     /// Too many frames of a kind that costs work and brings nothing.
     #[error("too many {what}")]
     Budget {
@@ -188,7 +194,8 @@ impl Violation {
             | Self::UnknownStream { .. }
             | Self::PingSequence { .. }
             | Self::GoAwayId { .. }
-            | Self::TextMessage => CloseCode::PROTOCOL,
+            | Self::TextMessage
+            | Self::MessageFrame { .. } => CloseCode::PROTOCOL,
             Self::StreamLimit { .. } => CloseCode::STREAM_LIMIT,
             Self::FlowControl { .. } => CloseCode::FLOW_CONTROL,
             Self::AfterEnd { .. } => CloseCode::STREAM_CLOSED,

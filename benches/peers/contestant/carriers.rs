@@ -3,13 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
+use adit_mux::carrier::websocket::WebSocketIo;
 use adit_mux::carrier::{h2, quic, websocket};
 use adit_mux::{Builder, Driver, Incoming, Role};
 use quinn::Endpoint;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::adit::{Dialler, Listener, limits};
 use super::{Acceptor, BoxStream, Contestant, Later, MANY, Opener, Session, quinn as bare_quinn};
-use crate::peers::carrier::{Network, Security};
+use crate::peers::carrier::{Carrier, Network, Security, Socket};
 
 pub(crate) const HTTP2: Contestant = Contestant {
     name: "adit-h2",
@@ -68,11 +70,25 @@ async fn connect_quic() -> io::Result<Session> {
 }
 
 async fn connect_websocket(network: Arc<Network>, security: Security) -> io::Result<Session> {
-    let (near, far) = network.pair(security).await?;
+    match network.pair(security).await? {
+        (Carrier::Tcp(near), Carrier::Tcp(far)) => upgrade(near, far, Socket::into_split).await,
+        (near, far) => upgrade(near, far, tokio::io::split).await,
+    }
+}
+
+async fn upgrade<T, R, W>(near: T, far: T, split: fn(T) -> (R, W)) -> io::Result<Session>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
     let (near, far) = tokio::try_join!(websocket::connect(near, "ws://bench/"), websocket::accept(far))
         .map_err(io::Error::other)?;
-    let build = |role| Builder::new(role).config(limits());
-    Ok(session(build(Role::Dialler).build(near), build(Role::Listener).build(far), false))
+    let build = |role, io: WebSocketIo<T>| {
+        let (reader, writer) = io.split_with(split);
+        Builder::new(role).config(limits()).build_split(reader, writer)
+    };
+    Ok(session(build(Role::Dialler, near), build(Role::Listener, far), false))
 }
 
 fn session((near, rest, dialler): End, (far, incoming, listener): End, in_chunks: bool) -> Session {

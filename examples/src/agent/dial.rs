@@ -147,7 +147,8 @@ where
         Carrier::Http2 => h2::start(Role::Dialler, io, &Config::default()),
         Carrier::WebSocket => {
             let io = websocket::connect(io, &format!("wss://{}/", link.server_name)).await?;
-            Builder::new(Role::Dialler).carrier(Carrier::WebSocket).build(io)
+            let (reader, writer) = io.split_with(tokio::io::split);
+            Builder::new(Role::Dialler).carrier(Carrier::WebSocket).build_split(reader, writer)
         }
         other => return Err(format!("{other} is no carrier for a connection of octets").into()),
     };

@@ -209,7 +209,8 @@ where
         Carrier::Http2 => h2::start(Role::Listener, io, &Config::default()),
         Carrier::WebSocket => {
             let io = websocket::accept(io).await?;
-            Builder::new(Role::Listener).carrier(Carrier::WebSocket).build(io)
+            let (reader, writer) = io.split_with(tokio::io::split);
+            Builder::new(Role::Listener).carrier(Carrier::WebSocket).build_split(reader, writer)
         }
         _ => Builder::new(Role::Listener).build(io),
     })

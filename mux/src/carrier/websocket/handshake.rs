@@ -1,11 +1,13 @@
 //! From an HTTP/1.1 connection to a WebSocket.
 
-use super::io::{WebSocketIo, config};
+use super::io::WebSocketIo;
+use super::upgrade::Upgrade;
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, Uri};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 use tokio_tungstenite::{accept_hdr_async_with_config, client_async_with_config};
 
@@ -25,8 +27,9 @@ where
 {
     let uri: Uri = uri.parse().map_err(|_| HandshakeError::InvalidUri)?;
     let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
-    let (socket, _) = client_async_with_config(request, io, Some(config())).await?;
-    Ok(WebSocketIo::new(socket))
+    let (socket, _) = client_async_with_config(request, Upgrade::new(io), Some(config())).await?;
+    let (io, early) = socket.into_inner().into_parts();
+    Ok(WebSocketIo::upgraded_client(io, early))
 }
 
 /// Upgrades the accepted connection `io`. The request's path isn't looked at.
@@ -39,8 +42,14 @@ pub async fn accept<T>(io: T) -> Result<WebSocketIo<T>, HandshakeError>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let socket = accept_hdr_async_with_config(io, choose, Some(config())).await?;
-    Ok(WebSocketIo::new(socket))
+    let socket = accept_hdr_async_with_config(Upgrade::new(io), choose, Some(config())).await?;
+    let (io, early) = socket.into_inner().into_parts();
+    Ok(WebSocketIo::upgraded_server(io, early))
+}
+
+/// The library reads and writes no frames: it needs no room for them.
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default().read_buffer_size(1)
 }
 
 #[expect(clippy::result_large_err, reason = "the library's callback is so")]
