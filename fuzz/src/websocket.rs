@@ -96,7 +96,8 @@ fn another(is_client: bool, octets: &[u8]) -> (Vec<u8>, bool) {
     loop {
         match socket.read() {
             Ok(Message::Binary(octets)) => all.extend_from_slice(&octets),
-            Ok(Message::Text(_)) => return (all, true),
+            // What stands behind a Close is nothing to us.
+            Ok(Message::Text(_) | Message::Close(_)) => return (all, true),
             Ok(_) => {}
             Err(Error::Protocol(error)) => {
                 use tokio_tungstenite::tungstenite::error::ProtocolError;
