@@ -39,6 +39,7 @@ pub struct Config {
     pub(crate) useless: Allowance,
     pub(crate) small_data: Allowance,
     pub(crate) forced_resets: Allowance,
+    pub(crate) rapid_resets: Allowance,
     pub(crate) pings: Allowance,
     pub(crate) max_datagram: u16,
     pub(crate) datagram_queue: usize,
@@ -72,6 +73,7 @@ impl Default for Config {
             useless: Allowance::new(1_000, 100),
             small_data: Allowance::new(100_000, 20_000),
             forced_resets: Allowance::new(1_024, 10),
+            rapid_resets: Allowance::new(1_024, 1_000),
             pings: Allowance::new(1_000, 20),
             max_datagram: MAX_DATA_BYTES,
             datagram_queue: 1024 * 1024,
@@ -213,6 +215,14 @@ impl Config {
         Self { forced_resets: allowance, ..self }
     }
 
+    /// Streams that the peer opens and resets before an octet of theirs has come; default 1,024, 1,000 a second. Visitors who
+    /// leave at once make an honest gateway do it, so leave room for them, and for as many as may be open at a time. By
+    /// `SPEC.md` section 13 the burst has to be at least 1,024, and 4,000 within a second have to be too many.
+    #[must_use]
+    pub fn rapid_resets(self, allowance: Allowance) -> Self {
+        Self { rapid_resets: allowance, ..self }
+    }
+
     /// The longest datagram that is taken, in octets, 0 for none; default and most 16,376.
     #[must_use]
     pub fn max_datagram(self, bytes: u16) -> Self {
@@ -280,5 +290,22 @@ impl Allowance {
     /// `burst` at once, and `per_second` more each second up to `burst`.
     pub const fn new(burst: u32, per_second: u32) -> Self {
         Self { burst, per_second }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `SPEC.md` section 13 rule 1.
+    #[test]
+    fn each_budget_takes_its_burst_and_ends_a_peer_that_sends_4_000_within_a_second() {
+        let Config { useless, forced_resets, rapid_resets, pings, .. } = Config::default();
+        for (allowance, burst) in
+            [(useless, 1_000), (forced_resets, 1_024), (rapid_resets, 1_024), (pings, 40)]
+        {
+            assert!(allowance.burst >= burst);
+            assert!(allowance.burst + allowance.per_second < 4_000);
+        }
     }
 }

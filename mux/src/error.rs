@@ -218,6 +218,9 @@ pub enum Abuse {
     /// Streams that had to be reset.
     #[error("streams that had to be reset")]
     ForcedResets,
+    /// Streams that were opened and reset before an octet of theirs had come.
+    #[error("streams that were reset as soon as they were opened")]
+    RapidResets,
     /// PINGs.
     #[error("PINGs")]
     Pings,

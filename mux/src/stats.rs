@@ -56,6 +56,8 @@ pub struct SessionStats {
     pub small_data_breaches: u64,
     /// Times that the peer spent the budget of streams that had to be reset, which ends the session.
     pub forced_reset_breaches: u64,
+    /// Times that the peer spent the budget of streams that it reset as soon as it had opened them, which ends the session.
+    pub rapid_reset_breaches: u64,
     /// Times that the peer spent the budget of PINGs, which ends the session.
     pub ping_breaches: u64,
     /// Datagrams received.

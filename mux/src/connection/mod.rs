@@ -126,6 +126,7 @@ pub struct Connection {
     useless: Bucket,
     small_data: Bucket,
     forced_resets: Bucket,
+    rapid_resets: Bucket,
     pings: Bucket,
     payload_since_refund: u64,
 
@@ -288,6 +289,7 @@ impl Connection {
             useless: Bucket::new(config.useless, now),
             small_data: Bucket::new(config.small_data, now),
             forced_resets: Bucket::new(config.forced_resets, now),
+            rapid_resets: Bucket::new(config.rapid_resets, now),
             pings: Bucket::new(config.pings, now),
             payload_since_refund: 0,
             ping_due: false,

@@ -279,6 +279,8 @@ impl Connection {
         if slot.recv.state != RecvState::Open {
             return self.useless();
         }
+        // One that this side stopped ends like that in good order.
+        let is_rapid = !slot.local && slot.recv.received == 0 && slot.recv.stopped.is_none();
         slot.recv.state = RecvState::Reset(code);
         slot.credit_due = false;
         slot.stop_due = false;
@@ -286,6 +288,9 @@ impl Connection {
         self.watch.reset(Origin::Peer, id, code);
         self.wake_reader(place);
         self.free_if_over(place);
+        if is_rapid && !self.rapid_resets.take(self.now) {
+            return self.breach(Abuse::RapidResets);
+        }
         Ok(())
     }
 
@@ -387,6 +392,7 @@ impl Connection {
             Abuse::UselessFrames => &mut self.stats.useless_frame_breaches,
             Abuse::SmallData => &mut self.stats.small_data_breaches,
             Abuse::ForcedResets => &mut self.stats.forced_reset_breaches,
+            Abuse::RapidResets => &mut self.stats.rapid_reset_breaches,
             Abuse::Pings => &mut self.stats.ping_breaches,
         };
         *counter += 1;

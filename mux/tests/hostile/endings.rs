@@ -2,7 +2,7 @@
 
 use super::common::*;
 use super::{SECOND, ended_by};
-use adit_mux::{Config, Event, OpenError, StreamError};
+use adit_mux::{Allowance, Config, Event, OpenError, StreamError};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::Frame;
 use bytes::Bytes;
@@ -177,7 +177,8 @@ fn mx23_nothing_opens_or_accepts_after_the_end() {
 
 #[test]
 fn mx43_thousands_of_streams_close_at_once_in_few_batches() {
-    let mut pair = Pair::connected(Config::default().max_peer_streams(20_000));
+    let all = Allowance::new(20_000, 0);
+    let mut pair = Pair::connected(Config::default().max_peer_streams(20_000).rapid_resets(all));
     let near: Vec<_> = (0..20_000).map(|_| pair.dialler.open(Bytes::new()).unwrap().unwrap()).collect();
     pair.settle();
     let far: Vec<_> = std::iter::from_fn(|| pair.listener.next_incoming()).collect();

@@ -18,7 +18,8 @@ fn mx06_m04_rapid_reset_stays_charged_until_the_acceptor_is_done() {
 
 #[test]
 fn mx06_m04_rapid_reset_against_a_fast_acceptor_is_bound_by_the_refill() {
-    let mut victim = Scripted::new(Config::default().max_peer_streams(100).opens_per_second(1_000));
+    let config = Config::default().max_peer_streams(100).opens_per_second(1_000);
+    let mut victim = Scripted::new(config.rapid_resets(Allowance::new(100_000, 0)));
     let mut opened = 0;
     for round in 0..100_000_u32 {
         if victim.send(&[open(round * 2 + 1), reset(round * 2 + 1)]).is_err() {
@@ -32,6 +33,24 @@ fn mx06_m04_rapid_reset_against_a_fast_acceptor_is_bound_by_the_refill() {
     }
     assert!(opened <= 1_101, "{opened} streams in no time");
     assert_eq!(victim.core.open_streams(), 0);
+}
+
+#[test]
+fn m04_rapid_reset_against_a_fast_acceptor_ends_the_session_however_fast_streams_come_back() {
+    let mut victim = Scripted::new(Config::default().max_peer_streams(100).opens_per_second(1_000_000));
+    let mut rounds = 0..10_000_u32;
+    let end = rounds.find_map(|round| {
+        let end = victim.send(&[open(round * 2 + 1), reset(round * 2 + 1)]).err();
+        if let Some(key) = victim.core.next_incoming() {
+            victim.core.accept(key);
+            victim.core.release_send(key);
+            victim.core.release_recv(key);
+        }
+        victim.pass(Duration::from_micros(100));
+        victim.sent();
+        end
+    });
+    assert_eq!(end, Some(SessionEnd::Violation(Violation::Budget { what: Abuse::RapidResets })));
 }
 
 #[test]
@@ -219,6 +238,7 @@ fn every_budget_has_its_own_error() {
             stats.useless_frame_breaches,
             stats.small_data_breaches,
             stats.forced_reset_breaches,
+            stats.rapid_reset_breaches,
             stats.ping_breaches,
         ];
         assert_eq!(counters.iter().sum::<u64>(), stats.budget_breaches);
@@ -226,14 +246,17 @@ fn every_budget_has_its_own_error() {
     };
     let calm = Err(CloseCode::ENHANCE_CALM);
     let pad = Frame::Pad { length: 0 };
-    assert_eq!(spent(Config::default().useless_frames(none), &[pad]), (calm, [1, 0, 0, 0]));
+    assert_eq!(spent(Config::default().useless_frames(none), &[pad]), (calm, [1, 0, 0, 0, 0]));
     let mut flood = vec![open(1)];
     flood.extend((0..1_025).map(|_| data(1, 1)));
-    assert_eq!(spent(Config::default().small_data(none), &flood), (Ok(()), [0, 1, 0, 0]));
+    assert_eq!(spent(Config::default().small_data(none), &flood), (Ok(()), [0, 1, 0, 0, 0]));
     let config = Config::default().small_data(none).forced_resets(none);
-    assert_eq!(spent(config, &flood), (calm, [0, 1, 1, 0]));
+    assert_eq!(spent(config, &flood), (calm, [0, 1, 1, 0, 0]));
     let pings: Vec<_> = (1..=2_001).map(|sequence| Frame::Ping { sequence, ack: false }).collect();
-    assert_eq!(spent(Config::default(), &pings), (calm, [0, 0, 0, 1]));
+    assert_eq!(spent(Config::default(), &pings), (calm, [0, 0, 0, 0, 1]));
+    let config = || Config::default().rapid_resets(none);
+    assert_eq!(spent(config(), &[open(1), reset(1)]), (calm, [0, 0, 0, 1, 0]));
+    assert_eq!(spent(config(), &[open(1), data(1, 1), reset(1)]), (Ok(()), [0; 5]));
     let mut victim = Scripted::new(Config::default().useless_frames(none));
     let error = victim.send(&[Frame::Pad { length: 0 }]).unwrap_err();
     assert_eq!(error, SessionEnd::Violation(Violation::Budget { what: Abuse::UselessFrames }));
