@@ -279,6 +279,43 @@ async fn sequences_of_pings_begin_above_0_and_0_is_a_broken_rule_both_ways() {
     }
 }
 
+/// A client's configuration by which the server's control stream has room for one PING and a part of another.
+fn narrow(client: &mut ClientConfig) {
+    let mut narrow = transport(&Config::default());
+    narrow.stream_receive_window(VarInt::from_u32(20));
+    client.transport_config(Arc::new(narrow));
+}
+
+#[tokio::test]
+async fn m22_a_peer_that_takes_nothing_of_the_control_stream_is_owed_one_answer_and_then_cut() {
+    let config = Config::default().write_stall_timeout(Duration::from_secs(1));
+    let (server, mut client, _) = serve(&config);
+    narrow(&mut client);
+    let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let dial = endpoint.connect_with(client, server.local_addr().unwrap(), "gateway.test").unwrap();
+    let (agent, accepted) = tokio::join!(dial, async { server.accept().await.unwrap().await });
+    let (agent, gateway) = (agent.unwrap(), End::new(start(accepted.unwrap(), &config)));
+    let mut control = agent.open_uni().await.unwrap();
+    for sequence in 1..=100 {
+        control.write_all(&octets(&Frame::Ping { sequence, ack: false })).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut theirs = agent.accept_uni().await.unwrap();
+    let mut answers = Vec::new();
+    while answers.last() != Some(&100) {
+        let mut frame = [0; 16];
+        theirs.read_exact(&mut frame).await.unwrap();
+        answers.push(u64::from_be_bytes(frame[8..].try_into().unwrap()));
+    }
+    assert!(answers.len() < 50, "{answers:?}");
+    for sequence in 101..=103 {
+        control.write_all(&octets(&Frame::Ping { sequence, ack: false })).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let which = Timeout::WriteStall;
+    assert_eq!(gateway.session.closed().await, SessionEnd::TimedOut { which });
+}
+
 #[tokio::test]
 async fn m03_a_second_control_stream_and_a_stream_over_the_limit_are_no_option() {
     let (_gateway, agent, _endpoint) = scripted().await;

@@ -3,7 +3,7 @@
 use super::link::{Link, now};
 use super::numbers::{number, var_int};
 use super::stream::{Flush, Half};
-use crate::{SessionEnd, Violation};
+use crate::{Abuse, Config, SessionEnd, Timeout, Violation};
 use adit_wire_proto::CloseCode;
 use bytes::{Buf, BytesMut};
 use futures_util::StreamExt;
@@ -20,7 +20,7 @@ pub(super) async fn drive(
     mut rests: mpsc::UnboundedReceiver<Arc<Mutex<Half>>>,
 ) -> SessionEnd {
     let guard = Dropped { link: Arc::clone(&link), is_over: false };
-    let mut control = Streams { receive: None, send: None, unsent: BytesMut::new() };
+    let mut control = Streams { receive: None, send: None, unsent: BytesMut::new(), stalled: None };
     let mut flushing = FuturesUnordered::new();
     let mut traffic = Traffic::new(&link);
     let error = loop {
@@ -37,6 +37,7 @@ pub(super) async fn drive(
                 let code = var_int(CloseCode::REFUSED);
                 let _ = (send.reset(code), receive.stop(code));
                 drop(link.taken_up(number(send.id())));
+                link.charge(Abuse::ForcedResets);
             }
             Ok(stream) = link.connection.accept_uni(), if control.receive.is_none() => {
                 control.receive = Some(stream);
@@ -105,6 +106,8 @@ struct Streams {
     send: Option<SendStream>,
     /// Frames on their way out; at most one of each kind.
     unsent: BytesMut,
+    /// Since when they wait without progress.
+    stalled: Option<Instant>,
 }
 
 impl Streams {
@@ -113,7 +116,9 @@ impl Streams {
         let now = now();
         let mut state = link.state();
         let tally = state.tally;
-        while let Some(frame) = state.control.poll_frame(now, tally) {
+        // While the peer takes nothing here, what it provokes must not pile up.
+        let is_clear = self.unsent.is_empty();
+        while is_clear && let Some(frame) = state.control.poll_frame(now, tally) {
             frame.encode(&mut self.unsent);
         }
         let deadline = state.control.deadline();
@@ -123,7 +128,20 @@ impl Streams {
         if let Some(end) = end {
             link.close(end.code, end.reason);
         }
-        deadline
+        let stall = self.stall_deadline(now, &link.config);
+        if stall.is_some_and(|stall| now >= stall) {
+            link.end_with(SessionEnd::TimedOut { which: Timeout::WriteStall }, b"");
+        }
+        deadline.into_iter().chain(stall).min()
+    }
+
+    /// Until when the peer has to take something of what waits.
+    fn stall_deadline(&mut self, now: Instant, config: &Config) -> Option<Instant> {
+        if self.unsent.is_empty() {
+            self.stalled = None;
+            return None;
+        }
+        self.stalled.get_or_insert(now).checked_add(config.write_stall_timeout)
     }
 
     fn wants_stream(&self) -> bool {
@@ -154,7 +172,10 @@ impl Streams {
 
     fn wrote(&mut self, link: &Link, written: Result<usize, WriteError>) {
         match written {
-            Ok(octets) => self.unsent.advance(octets),
+            Ok(octets) => {
+                self.unsent.advance(octets);
+                self.stalled = None;
+            }
             Err(_) => link.violate(Violation::UnexpectedFrame),
         }
     }

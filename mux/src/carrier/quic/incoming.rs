@@ -3,7 +3,7 @@
 use super::link::{Counted, Life, Link};
 use super::numbers::{number, var_int};
 use super::stream::{ReceiveStream, SendStream, halves};
-use crate::{Origin, Violation};
+use crate::{Abuse, Origin, Violation};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{FrameError, FrameKind, MAX_HEAD_BYTES};
 use bytes::{Buf, Bytes, BytesMut};
@@ -122,10 +122,12 @@ impl Arriving {
                 self.counted.life.link.violate(Violation::Frame(error));
                 return None;
             }
-            Err(HeadError::Short) => CloseCode::MALFORMED,
-            Err(HeadError::Gone) => CloseCode::CANCELLED,
-            Err(HeadError::Late) => CloseCode::TIMEOUT,
+            Err(HeadError::Short) => (CloseCode::MALFORMED, Abuse::ForcedResets),
+            Err(HeadError::Gone) => (CloseCode::CANCELLED, Abuse::RapidResets),
+            Err(HeadError::Late) => (CloseCode::TIMEOUT, Abuse::ForcedResets),
         };
+        let (refusal, what) = refusal;
+        self.counted.life.link.charge(what);
         // Both fail only if they ended already.
         let _ = (self.send.reset(var_int(refusal)), self.receive.stop(var_int(refusal)));
         None

@@ -2,9 +2,10 @@
 
 use super::numbers::{close_code, var_int};
 use super::stream::Half;
+use crate::budget::Bucket;
 use crate::carrier::control::{Control, Tally};
 use crate::observe::Watch;
-use crate::{Config, Origin, Role, SessionEnd, SessionStats, Timeout, Violation};
+use crate::{Abuse, Config, Origin, Role, SessionEnd, SessionStats, Timeout, Violation};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, Side};
@@ -34,6 +35,10 @@ pub(super) struct State {
     /// Why this side ended the session, if it did.
     end: Option<SessionEnd>,
     pub(super) refuses_incoming: bool,
+    /// Streams of the peer that had to be reset.
+    forced_resets: Bucket,
+    /// Streams that the peer reset as soon as it had opened them.
+    rapid_resets: Bucket,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +62,7 @@ pub(crate) struct Life {
 pub(super) struct Counted {
     pub(super) life: Arc<Life>,
     /// Who opened it.
-    by: Origin,
+    pub(super) by: Origin,
 }
 
 impl Link {
@@ -73,12 +78,19 @@ impl Link {
         };
         let watch = Watch::new(config.observer.clone(), config.id, role);
         watch.connected();
-        let tally = Tally { opened: 0, accepted: 0, open: 0 };
+        let state = State {
+            control,
+            tally: Tally { opened: 0, accepted: 0, open: 0 },
+            end: None,
+            refuses_incoming: false,
+            forced_resets: Bucket::new(config.forced_resets, now()),
+            rapid_resets: Bucket::new(config.rapid_resets, now()),
+        };
         Self {
             connection,
             config,
             watch,
-            state: Mutex::new(State { control, tally, end: None, refuses_incoming: false }),
+            state: Mutex::new(state),
             counters: Counters::default(),
             changed: Notify::new(),
             draining: Notify::new(),
@@ -111,6 +123,22 @@ impl Link {
             self.watch.budget_spent(what);
         }
         self.end_with(SessionEnd::Violation(violation), b"");
+    }
+
+    /// Charges the peer with a stream that was not worth its while; ends the session once there are too many.
+    pub(super) fn charge(&self, what: Abuse) {
+        let mut state = self.state();
+        let bucket = match what {
+            Abuse::RapidResets => &mut state.rapid_resets,
+            Abuse::ForcedResets | Abuse::UselessFrames | Abuse::SmallData | Abuse::Pings => {
+                &mut state.forced_resets
+            }
+        };
+        let is_spent = !bucket.take(now());
+        drop(state);
+        if is_spent {
+            self.violate(Violation::Budget { what });
+        }
     }
 
     /// Closes the connection, if nobody has, and remembers why.

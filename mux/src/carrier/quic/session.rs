@@ -43,7 +43,8 @@ impl Session {
         }
         state.tally.opened = state.tally.opened.max(number(stream.id()));
         let counted = self.life.count(&mut state, Origin::Local);
-        let has_used_up = state.tally.opened >= link.config.max_lifetime_opens;
+        // The n-th stream of a side has the number 2n - 1 or 2n.
+        let has_used_up = state.tally.opened.div_ceil(2) >= link.config.max_lifetime_opens;
         drop(state);
         link.counters.streams_opened.fetch_add(1, Ordering::Relaxed);
         link.watch.stream_opened(Origin::Local);
@@ -124,7 +125,7 @@ impl Session {
             SendDatagramError::ConnectionLost(_) => DatagramError::NotOpen,
         })?;
         link.counters.datagrams_sent.fetch_add(1, Ordering::Relaxed);
-        if queued < length {
+        if queued < length.saturating_add(FLOW_BYTES) {
             // QUIC drops the oldest without a word; one at least.
             link.counters.datagrams_dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -2,7 +2,7 @@
 
 use super::link::{Counted, Counters, Link};
 use super::numbers::{close_code, number, var_int};
-use crate::{Origin, Priority, StreamError};
+use crate::{Abuse, Origin, Priority, StreamError};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream, WriteError};
@@ -39,6 +39,8 @@ pub(crate) struct ReceiveStream {
     counted: Arc<Counted>,
     is_over: bool,
     is_stopped: bool,
+    /// Whether an octet of the peer came, or this side opened the stream and awaits none.
+    has_come: bool,
 }
 
 /// Both halves of a stream of QUIC.
@@ -59,7 +61,8 @@ pub(super) fn halves(
         _counted: Arc::clone(&counted),
     };
     let send = SendStream { half: Arc::new(Mutex::new(half)), counted: Arc::clone(&counted), number };
-    (send, ReceiveStream { stream: receive, unread, counted, is_over: false, is_stopped: false })
+    let has_come = !unread.is_empty() || counted.by == Origin::Local;
+    (send, ReceiveStream { stream: receive, unread, counted, is_over: false, is_stopped: false, has_come })
 }
 
 impl SendStream {
@@ -273,6 +276,7 @@ impl ReceiveStream {
         let read = ready!(pin!(self.stream.read_chunk(usize::MAX, true)).poll(task));
         let chunk = read.map_err(|error| self.failed(error))?;
         self.is_over |= chunk.is_none();
+        self.has_come = true;
         Poll::Ready(Ok(chunk.map(|chunk| self.counted(chunk.bytes))))
     }
 
@@ -294,6 +298,7 @@ impl ReceiveStream {
         ready!(self.stream.poll_read_buf(task, out)).map_err(|error| self.failed(error))?;
         let read = out.filled().len().saturating_sub(before);
         self.is_over |= read == 0;
+        self.has_come = true;
         Counters::add(&self.link().counters.payload_received, read);
         Poll::Ready(Ok(()))
     }
@@ -301,6 +306,12 @@ impl ReceiveStream {
     pub(crate) fn stop(&mut self, code: CloseCode) {
         if self.is_stopped {
             return;
+        }
+        if !self.is_over && !self.has_come {
+            let reset = pin!(self.stream.received_reset()).poll(&mut Context::from_waker(Waker::noop()));
+            if matches!(reset, Poll::Ready(Ok(Some(_)))) {
+                self.link().charge(Abuse::RapidResets);
+            }
         }
         (self.is_over, self.is_stopped) = (true, true);
         self.unread.clear();
@@ -320,6 +331,9 @@ impl ReceiveStream {
             ReadError::Reset(code) => {
                 let code = close_code(code);
                 if !std::mem::replace(&mut self.is_over, true) {
+                    if !self.has_come {
+                        self.link().charge(Abuse::RapidResets);
+                    }
                     self.link().watch.reset(Origin::Peer, number(self.stream.id()), code);
                 }
                 StreamError::Reset { code }
