@@ -16,6 +16,7 @@ on_every_carrier! {
     m19_closing_wakes_a_hundred_waiting_writers
     a_session_that_nobody_holds_closes_in_order
     a_driver_that_is_dropped_ends_the_session
+    m20_a_session_that_has_opened_its_share_of_streams_drains_and_loses_none
     a_ping_is_answered_and_the_carrier_says_what_it_is
 }
 
@@ -137,6 +138,31 @@ async fn a_driver_that_is_dropped_ends_the_session(on: On) {
     assert_eq!(error, StreamError::Session(SessionEnd::DriverDropped));
     assert_eq!(pair.gateway.session.closed().await, SessionEnd::DriverDropped);
     pair.agent.session.closed().await;
+}
+
+async fn m20_a_session_that_has_opened_its_share_of_streams_drains_and_loses_none(on: On) {
+    for from_agent in [false, true] {
+        let Pair { agent, gateway } = Pair::with(on, Config::default().max_lifetime_opens(5)).await;
+        let (near, mut far) = if from_agent { (agent, gateway) } else { (gateway, agent) };
+        let mut streams = Vec::new();
+        for number in 0..5 {
+            assert!(!near.session.is_draining(), "{number} of 5");
+            let ours = near.session.open("head").await.unwrap();
+            streams.push((ours, far.accept().await));
+        }
+        assert_eq!(near.session.open("sixth").await.err(), Some(OpenError::Draining));
+        for (ours, theirs) in &mut streams {
+            ours.write_all(b"all the same").await.unwrap();
+            ours.shutdown().await.unwrap();
+            let mut text = String::new();
+            theirs.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "all the same");
+            theirs.shutdown().await.unwrap();
+            assert_eq!(ours.read_chunk().await.unwrap(), None);
+        }
+        drop(streams);
+        assert_eq!(far.session.closed().await.close_code(), CloseCode::DRAINING);
+    }
 }
 
 async fn a_ping_is_answered_and_the_carrier_says_what_it_is(on: On) {

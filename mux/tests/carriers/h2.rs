@@ -3,7 +3,7 @@
 use crate::pair::{End, On, Pair};
 use crate::streams::pattern;
 use adit_mux::carrier::h2::start;
-use adit_mux::{Config, Role, SessionEnd, StreamError, Timeout, Violation};
+use adit_mux::{Abuse, Allowance, Config, Role, SessionEnd, StreamError, Timeout, Violation};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::frame::{Decoder, Feature, Frame, Hello, Version, VersionRange};
 use bytes::{Bytes, BytesMut};
@@ -184,6 +184,135 @@ async fn m04_streams_that_are_opened_and_reset_for_nobody_end_in_enhance_calm() 
     }
     let end = agent.session.closed().await;
     assert_eq!(end.close_code(), CloseCode::ENHANCE_CALM, "{end} after {asked}");
+}
+
+#[tokio::test]
+async fn m05_requests_that_have_to_be_reset_end_in_enhance_calm() {
+    let plain = || Request::builder().method(Method::GET).uri("https://adit/stream").body(()).unwrap();
+    let kinds: [&dyn Fn() -> Request<()>; 5] = [
+        &|| request("/elsewhere", None),
+        &plain,
+        &|| request("/stream", None),
+        &|| request("/stream", Some("no base64!")),
+        &|| request("/invitation", None),
+    ];
+    for (number, make) in kinds.into_iter().enumerate() {
+        let config = Config::default().forced_resets(Allowance::new(100, 0));
+        let (agent, gateway) = Gateway::new(config).await;
+        let mut held = Vec::new();
+        while held.len() < 10_000 && agent.session.end().is_none() {
+            let Ok(mut requests) = gateway.requests.clone().ready().await else { break };
+            let Ok((answer, send)) = requests.send_request(make(), false) else { break };
+            // 64 invitations are kept, and are none to wait for.
+            if number < 4 || held.len() >= 64 {
+                let _ = answer.await;
+            }
+            held.push(send);
+        }
+        let end = SessionEnd::Violation(Violation::Budget { what: Abuse::ForcedResets });
+        assert_eq!(agent.session.closed().await, end, "{number}");
+        assert!((101..200).contains(&held.len()), "{number}: {}", held.len());
+    }
+}
+
+#[tokio::test]
+async fn m05_invitations_that_the_gateway_gives_up_end_in_enhance_calm() {
+    let (agent, mut gateway) = Gateway::new(Config::default().forced_resets(Allowance::new(100, 0))).await;
+    for sequence in 1..1_000 {
+        let Ok(mut requests) = gateway.requests.clone().ready().await else { break };
+        let Ok((_, mut send)) = requests.send_request(request("/invitation", None), false) else { break };
+        send.send_reset(Reason::CANCEL);
+        let _ = gateway.control.send_data(octets(&Frame::Ping { sequence, ack: false }), false);
+        tokio::task::yield_now().await;
+    }
+    let end = agent.session.closed().await;
+    assert_eq!(end.close_code(), CloseCode::ENHANCE_CALM, "{end}");
+}
+
+/// An agent that resets every invitation is sent no end of new ones.
+#[tokio::test]
+async fn m05_an_agent_that_resets_all_invitations_loses_its_session() {
+    let (near, far) = duplex(64 * 1024);
+    let config = Config::default().forced_resets(Allowance::new(100, 0));
+    let gateway = End::new(start(Role::Listener, near, &config));
+    let mut builder = h2::server::Builder::new();
+    let mut agent = builder.enable_connect_protocol().handshake::<_, Bytes>(far).await.unwrap();
+    let (mut invited, mut kept) = (0, Vec::new());
+    while let Some(Ok((asked, mut reply))) = agent.accept().await {
+        if asked.uri().path() == "/control" {
+            let mut send = reply.send_response(Response::new(()), false).unwrap();
+            let mut hello = Hello::new();
+            hello.max_streams = 1;
+            send.send_data(octets(&Frame::Hello(hello)), false).unwrap();
+            kept.push((send, asked));
+        } else {
+            reply.send_reset(Reason::CANCEL);
+            invited += 1;
+            assert!(invited < 10_000, "without end");
+        }
+    }
+    let end = SessionEnd::Violation(Violation::Budget { what: Abuse::ForcedResets });
+    assert_eq!(gateway.session.closed().await, end);
+    assert!((101..110).contains(&invited), "{invited}");
+}
+
+#[tokio::test]
+async fn an_invitation_that_the_gateway_gave_up_costs_no_stream_and_no_room() {
+    let (agent, mut gateway) = Gateway::new(Config::default()).await;
+    for round in 0..3 {
+        let mut given_up = Vec::new();
+        for _ in 0..64 {
+            given_up.push(gateway.ask("/invitation", None));
+            gateway.requests = gateway.requests.clone().ready().await.unwrap();
+        }
+        for (_, send) in &mut given_up {
+            send.send_reset(Reason::CANCEL);
+        }
+        let (answer, _send) = gateway.ask("/invitation", None);
+        gateway.requests = gateway.requests.clone().ready().await.unwrap();
+        let mut mine = agent.session.open("mine").await.unwrap();
+        mine.shutdown().await.unwrap();
+        assert_eq!(answer.await.expect("not refused").headers()["adit-head"], "bWluZQ", "{round}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn m22_a_peer_that_takes_nothing_of_the_control_stream_is_owed_one_answer_and_then_cut() {
+    let mut hello = Hello::new();
+    (hello.max_datagram, hello.features) = (16_376, vec![Feature::DATAGRAM]);
+    let (agent, mut gateway) = Gateway::saying(hello, Config::default()).await;
+    while agent.session.max_datagram() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // These fill the window of the control stream.
+    for _ in 0..5 {
+        agent.session.send_datagram(1, vec![0; 16_376]).unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for sequence in 1..=200 {
+        gateway.say(&Frame::Ping { sequence, ack: false });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(agent.session.end(), None, "20 s");
+    let mut answers = Vec::new();
+    while answers.last() != Some(&200) {
+        if let Frame::Ping { sequence, ack: true } = gateway.frame().await {
+            answers.push(sequence);
+        }
+    }
+    assert!(answers.len() <= 2, "{answers:?}");
+    // Once more, and nobody reads for longer than that.
+    for _ in 0..5 {
+        agent.session.send_datagram(1, vec![0; 16_376]).unwrap();
+    }
+    let since = tokio::time::Instant::now();
+    for sequence in 201..=230 {
+        gateway.say(&Frame::Ping { sequence, ack: false });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let which = Timeout::WriteStall;
+    assert_eq!(agent.session.closed().await, SessionEnd::TimedOut { which });
+    assert!(since.elapsed() >= Duration::from_secs(30));
 }
 
 #[tokio::test]

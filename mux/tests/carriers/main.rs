@@ -7,6 +7,7 @@
 )]
 
 mod ends;
+mod floods;
 mod flows;
 mod observed;
 mod pair;

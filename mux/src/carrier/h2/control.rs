@@ -10,6 +10,8 @@ pub(super) struct ControlStream {
     send: Option<SendHalf>,
     receive: Receive,
     unsent: BytesMut,
+    /// Octets that went to HTTP/2.
+    sent: u64,
 }
 
 enum Receive {
@@ -20,7 +22,7 @@ enum Receive {
 
 impl ControlStream {
     pub(super) fn new() -> Self {
-        Self { send: None, receive: Receive::Nothing, unsent: BytesMut::new() }
+        Self { send: None, receive: Receive::Nothing, unsent: BytesMut::new(), sent: 0 }
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -46,12 +48,18 @@ impl ControlStream {
         self.unsent.is_empty()
     }
 
+    /// How many octets are with HTTP/2.
+    pub(super) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Gives HTTP/2 what it takes.
     pub(super) fn poll_send(&mut self, task: &mut Context<'_>) {
         let Some(send) = &mut self.send else { return };
         while !self.unsent.is_empty() {
             let Poll::Ready(Ok(room)) = send.poll_room(task, self.unsent.len()) else { return };
             let piece = self.unsent.split_to(room.min(self.unsent.len())).freeze();
+            self.sent = self.sent.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
             if send.push(piece, false).is_err() {
                 return;
             }

@@ -7,7 +7,7 @@ use super::dialect::{Asked, Connection, Exchange, LinkError, Opener, ReceiveHalf
 use super::heads::{HeadError, Purpose, head, reset_number, response};
 use super::incoming::IncomingStream;
 use super::lane::{Lane, Receive, TakenUp, Turn};
-use super::shared::{CONNECTION, Life, Places, SESSION, Shared, Signal, now};
+use super::shared::{CONNECTION, INVITATIONS, Life, Places, SESSION, Shared, Signal, now};
 use super::tap::Tap;
 use super::{Incoming, Session};
 use crate::budget::Bucket;
@@ -92,8 +92,8 @@ struct Engine<T> {
     connection: Connection<T>,
     /// The gateway's.
     opener: Option<Opener>,
-    /// Wakes the driver for the connection, and for the session.
-    wakers: [Waker; 2],
+    /// Wakes the driver for the connection, for the session, and for invitations that are given up.
+    wakers: [Waker; 3],
     control: ControlStream,
     /// Every stream, and on the gateway every invitation.
     lanes: Slab<Lane>,
@@ -117,6 +117,8 @@ struct Engine<T> {
     may_ask: bool,
     /// Streams that had to be refused.
     resets: Bucket,
+    /// Streams that the peer gave up as soon as it had opened them.
+    rapid_resets: Bucket,
     clock: Clock,
     sleep: Option<Pin<Box<Sleep>>>,
     closing: Option<Instant>,
@@ -127,18 +129,42 @@ struct Clock {
     started: Instant,
     /// Octets received at the last look, and when they came.
     received: (u64, Instant),
-    /// Since when the connection takes nothing.
-    blocked: Option<Instant>,
+    /// The connection, and the control stream, whose window may be closed while the others' are open.
+    connection: Stall,
+    control: Stall,
+}
+
+/// Since when output waits without progress, and how many octets had left by then.
+#[derive(Default)]
+struct Stall(Option<(Instant, u64)>);
+
+impl Clock {
+    const fn is_stalled(&self) -> bool {
+        self.connection.0.is_some() || self.control.0.is_some()
+    }
+}
+
+impl Stall {
+    /// Since when nothing of what waits has left.
+    fn since(&mut self, is_blocked: bool, sent: u64, now: Instant) -> Option<Instant> {
+        self.0 = match self.0 {
+            _ if !is_blocked => None,
+            Some((since, before)) if before == sent => Some((since, before)),
+            Some(_) | None => Some((now, sent)),
+        };
+        self.0.map(|(since, _)| since)
+    }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
     fn new(connection: Connection<T>, shared: Arc<Shared>) -> Self {
         let started = now();
         let signal = |place| Waker::from(Arc::new(Signal { shared: Arc::clone(&shared), place }));
-        let wakers = [signal(CONNECTION), signal(SESSION)];
+        let wakers = [signal(CONNECTION), signal(SESSION), signal(INVITATIONS)];
         shared.ready.push(CONNECTION);
         shared.ready.push(SESSION);
         let resets = Bucket::new(shared.config.forced_resets, started);
+        let rapid_resets = Bucket::new(shared.config.rapid_resets, started);
         Self {
             shared,
             opener: connection.opener(),
@@ -158,7 +184,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             is_time_due: true,
             may_ask: false,
             resets,
-            clock: Clock { started, received: (0, started), blocked: None },
+            rapid_resets,
+            clock: Clock {
+                started,
+                received: (0, started),
+                connection: Stall::default(),
+                control: Stall::default(),
+            },
             sleep: None,
             closing: None,
         }
@@ -186,9 +218,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             }
             let (connection, session) =
                 (std::mem::take(&mut news.connection), std::mem::take(&mut news.session));
+            let invitations = std::mem::take(&mut news.invitations);
             self.news = news;
             if connection {
                 self.poll_connection();
+            }
+            if invitations {
+                self.poll_given_up();
             }
             if session {
                 self.is_time_due = true;
@@ -209,12 +245,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             Turn::Nothing => {}
             Turn::TakenUp(answer) => self.take_up(place, answer),
             Turn::Stop(code) => {
-                self.stops.push_back((lane.id(), code));
-                self.shared.watch.stopped(Origin::Local, lane.id(), code);
+                let id = lane.id();
+                self.stops.push_back((id, code));
+                if self.stops.len() > self.lanes.len().saturating_mul(2) {
+                    // The peer doesn't have to be told of those that are over.
+                    self.stops.retain(|(id, _)| self.places.contains_key(id));
+                }
+                self.shared.watch.stopped(Origin::Local, id, code);
                 self.shared.ready.push(SESSION);
             }
+            Turn::LeftAtOnce => self.left_at_once(),
         }
         self.free_if_over(place);
+    }
+
+    /// A stream of the peer was given up as soon as it was opened.
+    fn left_at_once(&mut self) {
+        if !self.rapid_resets.take(now()) {
+            let what = Abuse::RapidResets;
+            self.shared.finish(SessionEnd::Violation(Violation::Budget { what }));
+        }
     }
 
     fn free_if_over(&mut self, place: usize) {
@@ -225,8 +275,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         }
         self.lanes.remove(place);
         if self.places.remove(&id).is_none() {
-            // An invitation that came to nothing.
+            // An invitation that came to nothing. Another takes its place, which an agent must not have without end.
             self.invitations = self.invitations.saturating_sub(1);
+            if let Err(violation) = self.turned_away() {
+                self.shared.finish(SessionEnd::Violation(violation));
+            }
         } else {
             let count = if is_local { &mut self.opened } else { &mut self.accepted };
             *count = count.saturating_sub(1);
@@ -259,6 +312,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
                 Poll::Pending => break,
             }
         }
+        for _ in 0..self.connection.take_pathless() {
+            if let Err(violation) = self.turned_away() {
+                return self.shared.finish(SessionEnd::Violation(violation));
+            }
+        }
         if !self.may_ask && self.opener.as_ref().is_some_and(Opener::is_extended_connect_taken) {
             self.may_ask = true;
             self.shared.ready.push(SESSION);
@@ -272,22 +330,34 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             return Err(Violation::HelloExpected);
         }
         match purpose {
-            None => asked.reset(Reason::PROTOCOL_ERROR.into()),
+            None => {
+                asked.reset(Reason::PROTOCOL_ERROR.into());
+                return self.turned_away();
+            }
             Some(Purpose::Control) if self.control.is_open() => return Err(Violation::SecondHello),
             Some(Purpose::Control) => {
-                if let Ok(answered) = asked.answer(response(None)) {
-                    self.control.answer(answered.send, answered.receive);
-                    self.shared.ready.push(SESSION);
-                }
-            }
-            Some(Purpose::Stream) => return self.asked_stream(asked),
-            Some(Purpose::Invitation) if self.invited.len() < MOST_INVITATIONS => {
-                let (_, reply, receive) = asked.into_parts();
-                self.invited.push_back((reply, receive));
+                let Ok(answered) = asked.answer(response(None)) else { return self.turned_away() };
+                self.control.answer(answered.send, answered.receive);
                 self.shared.ready.push(SESSION);
             }
-            Some(Purpose::Invitation) => asked.reset(reset_number(CloseCode::REFUSED)),
+            Some(Purpose::Stream) => return self.asked_stream(asked),
+            Some(Purpose::Invitation) => return self.invite(asked),
         }
+        Ok(())
+    }
+
+    /// An invitation of the gateway.
+    fn invite(&mut self, asked: Asked) -> Result<(), Violation> {
+        if self.invited.len() >= MOST_INVITATIONS {
+            self.poll_given_up();
+        }
+        if self.invited.len() >= MOST_INVITATIONS {
+            asked.reset(reset_number(CloseCode::REFUSED));
+            return self.turned_away();
+        }
+        let (_, reply, receive) = asked.into_parts();
+        self.invited.push_back((reply, receive));
+        self.shared.ready.push(INVITATIONS);
         Ok(())
     }
 
@@ -297,18 +367,39 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             Ok(head) => head,
             Err(HeadError::Malformed) => {
                 asked.reset(reset_number(CloseCode::MALFORMED));
-                return Ok(());
+                return self.turned_away();
             }
             Err(HeadError::TooLarge { length }) => return Err(head_too_large(length)),
         };
         if !self.may_accept() {
-            asked.reset(reset_number(CloseCode::REFUSED));
+            let (_, mut reply, _body) = asked.into_parts();
+            if reply.poll_given_up(&mut Context::from_waker(Waker::noop())).is_ready() {
+                self.left_at_once();
+                return Ok(());
+            }
+            reply.reset(reset_number(CloseCode::REFUSED));
             return self.turned_away();
         }
-        if let Ok(answered) = asked.answer(response(None)) {
-            self.begin_incoming(answered.send, answered.receive, head);
+        match asked.answer(response(None)) {
+            Ok(answered) => self.begin_incoming(answered.send, answered.receive, head),
+            // It was reset before it was looked at.
+            Err(_) => self.left_at_once(),
         }
         Ok(())
+    }
+
+    /// Looks after the invitations: those that the gateway gave up make room for others.
+    fn poll_given_up(&mut self) {
+        let waker = self.wakers[2].clone();
+        let mut task = Context::from_waker(&waker);
+        let before = self.invited.len();
+        self.invited.retain_mut(|(reply, _)| reply.poll_given_up(&mut task).is_pending());
+        for _ in self.invited.len()..before {
+            if let Err(violation) = self.turned_away() {
+                return self.shared.finish(SessionEnd::Violation(violation));
+            }
+        }
+        self.shared.ready.push(SESSION);
     }
 
     /// The agent makes a stream of an invitation.
@@ -332,10 +423,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             (http::StatusCode::OK, Ok(_)) => CloseCode::REFUSED,
             (_, Ok(_) | Err(HeadError::Malformed)) => CloseCode::MALFORMED,
         };
+        // As an invitation that came to nothing it is charged when it is freed.
         lane.refuse(refusal);
-        if let Err(violation) = self.turned_away() {
-            self.shared.finish(SessionEnd::Violation(violation));
-        }
     }
 
     fn may_accept(&self) -> bool {
@@ -375,7 +464,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         }
         let is_awaited = state.control.is_draining();
         drop(state);
-        drop(refused);
+        if refused.take().is_some()
+            && let Err(violation) = self.turned_away()
+        {
+            self.shared.finish(SessionEnd::Violation(violation));
+        }
         acceptor.into_iter().for_each(Waker::wake);
         if is_awaited {
             self.shared.ready.push(SESSION);
@@ -423,16 +516,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
                     }
                 }
             } else {
-                let answered = self.invited.pop_front();
-                let answered = answered
-                    .and_then(|(reply, body)| Some((reply.answer(response(Some(&head))).ok()?, body)));
-                let Some((send, body)) = answered else {
+                let Some((reply, body)) = self.invited.pop_front() else {
+                    // The gateway gave up the one that was for this stream.
+                    let mut state = self.shared.state();
+                    if !state.control.is_draining() {
+                        return state.opens.push_front((cell, head));
+                    }
+                    drop(state);
                     self.lose(&cell);
+                    continue;
+                };
+                let Ok(send) = reply.answer(response(Some(&head))) else {
+                    self.shared.state().opens.push_front((cell, head));
                     continue;
                 };
                 (send, Receive::Body(body))
             };
             let id = send.id();
+            self.note_id(id);
             let place = self.lanes.insert(Lane::new(Arc::clone(&cell), send, receive, true));
             cell.settle(place, id);
             self.places.insert(id, place);
@@ -441,6 +542,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             state.tally.opened = state.tally.opened.max(id);
             drop(state);
             cell.tell(News::ALL);
+        }
+    }
+
+    /// Ids are never used twice: the session makes room for a new one long before they run out.
+    fn note_id(&self, id: u32) {
+        if id >= LAST_ID {
+            self.shared.drain(CloseCode::DRAINING, Bytes::new(), now());
         }
     }
 
@@ -466,6 +574,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             let asked = poll_ask(&mut self.opener, task, Purpose::Invitation, None);
             let Poll::Ready(Some(Exchange { send, answer })) = asked else { return };
             let (cell, id) = (Cell::new(Arc::clone(&self.shared), false), send.id());
+            self.note_id(id);
             let lane = Lane::new(Arc::clone(&cell), send, Receive::Invitation(answer), false);
             let place = self.lanes.insert(lane);
             cell.settle(place, id);
@@ -567,7 +676,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             self.has_greeted = true;
             self.control.push(&Frame::Hello(self.shared.config.hello()));
         }
-        while let Some((id, code)) = self.stops.pop_front() {
+        // While the peer takes nothing here, what it provokes must not pile up.
+        let is_clear = self.control.is_sent();
+        while is_clear && let Some((id, code)) = self.stops.pop_front() {
             self.control.push(&Frame::Stop { id, code });
         }
         if self.granted.is_none() {
@@ -576,10 +687,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         let now = now();
         let mut state = self.shared.state();
         let tally = state.tally;
-        while let Some(frame) = state.control.poll_frame(now, tally) {
+        while is_clear && let Some(frame) = state.control.poll_frame(now, tally) {
             self.control.push(&frame);
         }
-        let is_clear = self.control.is_sent();
         while is_clear && let Some((since, flow, payload)) = state.outgoing_datagrams.pop() {
             if now.saturating_duration_since(since) > self.shared.config.datagram_age {
                 self.shared.counters.datagrams_dropped.fetch_add(1, Ordering::Relaxed);
@@ -621,7 +731,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
     /// Waits until something is due by the clock.
     fn poll_time(&mut self, task: &mut Context<'_>) -> Poll<SessionEnd> {
         let is_running = self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed());
-        let is_blocked = self.shared.meter.is_blocked() || self.clock.blocked.is_some();
+        let is_blocked = self.shared.meter.is_blocked() || !self.control.is_sent() || self.clock.is_stalled();
         if is_running && !is_blocked && !std::mem::take(&mut self.is_time_due) {
             return Poll::Pending;
         }
@@ -679,14 +789,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             self.shared.state().control.ping();
             self.shared.ready.push(SESSION);
         }
-        if self.shared.meter.is_blocked() {
-            let until = later(*self.clock.blocked.get_or_insert(now), config.write_stall_timeout);
+        let meter = &self.shared.meter;
+        let connection = self.clock.connection.since(meter.is_blocked(), meter.sent(), now);
+        let control = self.clock.control.since(!self.control.is_sent(), self.control.sent(), now);
+        for since in connection.into_iter().chain(control) {
+            let until = later(since, config.write_stall_timeout);
             if now >= until {
                 return Err(Timeout::WriteStall);
             }
             next = next.min(until);
-        } else {
-            self.clock.blocked = None;
         }
         let drain = self.shared.state().control.deadline();
         Ok(drain.map_or(next, |drain| next.min(drain.max(now))))
@@ -729,6 +840,8 @@ const fn head_too_large(length: u16) -> Violation {
 
 /// Invitations that an agent keeps; more are refused.
 const MOST_INVITATIONS: usize = 64;
+/// Three quarters of HTTP/2's ids (`SPEC.md` section 3.4), of which the gateway's invitations take their share.
+const LAST_ID: u32 = 0x6000_0000;
 /// Invitations that a gateway keeps open ahead of use.
 const SPARE_INVITATIONS: usize = 4;
 /// How long the peer may take to close a connection after CLOSE.

@@ -19,6 +19,10 @@ pub(super) struct Lane {
     is_stop_sent: bool,
     /// Whether this side opened it.
     pub(super) is_local: bool,
+    /// Whether an octet of the peer came.
+    has_come: bool,
+    /// Whether the peer gave up a stream of its own before one came, which is yet to be told.
+    has_left_at_once: bool,
 }
 
 /// What is awaited of the peer.
@@ -38,6 +42,8 @@ pub(super) enum Turn {
     TakenUp(TakenUp),
     /// The peer has to be told to stop.
     Stop(CloseCode),
+    /// The peer gave its stream up before it had sent an octet.
+    LeftAtOnce,
 }
 
 /// The head and the body with which an invitation is answered.
@@ -47,7 +53,17 @@ impl Lane {
     pub(super) fn new(cell: Arc<Cell>, send: SendHalf, receive: Receive, is_local: bool) -> Self {
         let sending = Arc::new(Sending(Arc::clone(&cell)));
         let wakers = [Waker::from(Arc::clone(&cell)), Waker::from(sending)];
-        Self { cell, wakers, send, is_sent: false, receive, is_stop_sent: false, is_local }
+        Self {
+            cell,
+            wakers,
+            send,
+            is_sent: false,
+            receive,
+            is_stop_sent: false,
+            is_local,
+            has_come: false,
+            has_left_at_once: false,
+        }
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -84,6 +100,9 @@ impl Lane {
         let reader = flow.reader.take_if(|_| has_news);
         drop(flow);
         writer.into_iter().chain(reader).for_each(Waker::wake);
+        if std::mem::take(&mut self.has_left_at_once) {
+            return Turn::LeftAtOnce;
+        }
         stop.map_or(Turn::Nothing, Turn::Stop)
     }
 
@@ -134,7 +153,9 @@ impl Lane {
                         // Fails only for more than came.
                         let _ = body.release(std::mem::take(&mut flow.consumed));
                     }
-                    match body.poll_data(task) {
+                    let polled = body.poll_data(task);
+                    self.has_come |= matches!(polled, Poll::Ready(Some(Ok(_))));
+                    match polled {
                         Poll::Ready(Some(Ok(octets))) if flow.stop.is_some() => {
                             flow.consumed = flow.consumed.saturating_add(octets.len());
                         }
@@ -144,6 +165,7 @@ impl Lane {
                             Poll::Ready(Ok(trailers)) => {
                                 let code = trailers.as_ref().and_then(reset_code);
                                 if let Some(code) = code {
+                                    self.leave(flow);
                                     self.cell.shared.reset_received(self.send.id(), code);
                                 }
                                 let end = code.map_or(ReceiveEnd::Finished, |code| {
@@ -199,6 +221,7 @@ impl Lane {
             && !self.is_sent
             && let Poll::Ready(Ok(number)) = self.send.poll_given_up(task)
         {
+            self.leave(flow);
             self.lose(flow, close_code(number));
         }
     }
@@ -212,7 +235,12 @@ impl Lane {
 
     fn fail(&mut self, flow: &mut Flow, error: &LinkError) {
         let code = match error {
-            LinkError::Reset { code, .. } => close_code(*code),
+            LinkError::Reset { code, by } => {
+                if *by == Origin::Peer {
+                    self.leave(flow);
+                }
+                close_code(*code)
+            }
             // Errors of the connection are told to everybody by whoever polls it.
             LinkError::GoneAway { .. }
             | LinkError::Io { .. }
@@ -221,6 +249,13 @@ impl Lane {
             | LinkError::TimedOut => CloseCode::CANCELLED,
         };
         self.lose(flow, code);
+    }
+
+    /// The peer gives its half up. One that this side stopped ends like that in good order, and an invitation is no
+    /// stream yet.
+    fn leave(&mut self, flow: &Flow) {
+        self.has_left_at_once |=
+            !self.is_local && !self.has_come && flow.stop.is_none() && !self.is_invitation();
     }
 
     /// The peer gave both halves up.

@@ -87,6 +87,7 @@ pub(super) struct Places {
     pub(super) places: Vec<usize>,
     pub(super) connection: bool,
     pub(super) session: bool,
+    pub(super) invitations: bool,
 }
 
 #[derive(Default)]
@@ -170,9 +171,12 @@ impl Shared {
         if left > 0 {
             self.openers.notify_one();
         }
-        self.counters.streams_opened.fetch_add(1, Ordering::Relaxed);
+        let opened = self.counters.streams_opened.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         self.watch.stream_opened(Origin::Local);
         self.ready.push(SESSION);
+        if opened >= u64::from(self.config.max_lifetime_opens) {
+            self.drain(CloseCode::DRAINING, Bytes::new(), now());
+        }
         Ok(Some(cell))
     }
 
@@ -298,6 +302,7 @@ impl Ready {
         match place {
             CONNECTION => queue.news.connection = true,
             SESSION => queue.news.session = true,
+            INVITATIONS => queue.news.invitations = true,
             _ => queue.news.places.push(place),
         }
         let driver = queue.driver.take();
@@ -322,7 +327,7 @@ impl Ready {
 
 impl Places {
     pub(super) const fn is_empty(&self) -> bool {
-        self.places.is_empty() && !self.connection && !self.session
+        self.places.is_empty() && !self.connection && !self.session && !self.invitations
     }
 }
 
@@ -358,6 +363,8 @@ pub(super) fn now() -> Instant {
 pub(super) const CONNECTION: usize = usize::MAX - 1;
 /// The place of what concerns the session: opens, drain, datagrams.
 pub(super) const SESSION: usize = usize::MAX - 2;
+/// The place of the invitations that an agent keeps.
+pub(super) const INVITATIONS: usize = usize::MAX - 3;
 /// `SPEC.md` section 13.
 const MAX_REASON_BYTES: usize = 256;
 const MOST_DATAGRAMS: usize = 16 * 1024;

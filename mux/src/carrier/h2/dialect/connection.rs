@@ -23,6 +23,8 @@ pub struct Connection<T> {
     wire: Wire<T>,
     /// The highest request of the peer that was handed out.
     last_id: u32,
+    /// Requests without a path that were reset since somebody asked.
+    pathless: u32,
     settings: Settled,
 }
 
@@ -54,7 +56,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
         let wire = Wire::new(io, Frames::of_server());
         let connection = builder.handshake(wire.share()).await?;
-        Ok(Self { side: Side::Server(connection), wire, last_id: 0, settings: Settled::default() })
+        Ok(Self {
+            side: Side::Server(connection),
+            wire,
+            last_id: 0,
+            pathless: 0,
+            settings: Settled::default(),
+        })
     }
 
     /// The client of HTTP/2, which opens requests. Pushes are off, so that the peer opens nothing.
@@ -76,7 +84,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let wire = Wire::new(io, Frames::of_client());
         let (requests, connection) = builder.handshake(wire.share()).await?;
         let side = Side::Client { connection, requests };
-        Ok(Self { side, wire, last_id: 0, settings: Settled::default() })
+        Ok(Self { side, wire, last_id: 0, pathless: 0, settings: Settled::default() })
     }
 
     /// Moves the connection along; gives the next request of the peer. `None` when the connection is over.
@@ -101,8 +109,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             if asked.has_target() {
                 return Poll::Ready(Some(Ok(asked)));
             }
+            self.pathless = self.pathless.saturating_add(1);
             asked.reset(h2::Reason::PROTOCOL_ERROR.into());
         }
+    }
+
+    /// How many requests without a path were reset since this was last asked.
+    pub(in crate::carrier::h2) const fn take_pathless(&mut self) -> u32 {
+        std::mem::replace(&mut self.pathless, 0)
     }
 
     /// The next request of the peer, as [`poll_accept`](Self::poll_accept). Cancel-safe. A client has to wait here too, for
