@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use adit_naming::{CustomDomainRef, Destination, KeyLabelRef, TunnelId, TunnelNameRef};
 
@@ -83,10 +84,10 @@ impl<'a> RouteKey<'a> {
     #[must_use]
     pub fn into_owned(self) -> OwnedRouteKey {
         OwnedRouteKey(match self.0 {
-            Kind::Id(id) => Repr::Id(id),
-            Kind::Name(name) => Repr::Name(Text::new(name)),
-            Kind::Private(name) => Repr::Private(Text::new(name)),
-            Kind::Domain(host) => Repr::Domain(Text::new(host)),
+            Kind::Id(id) => Repr::Id(id.as_u128().to_ne_bytes()),
+            Kind::Name(name) => Repr::text(Role::Name, name),
+            Kind::Private(name) => Repr::text(Role::Private, name),
+            Kind::Domain(host) => Repr::text(Role::Domain, host),
             Kind::TcpPort(port) => Repr::TcpPort(port),
             Kind::UdpPort(port) => Repr::UdpPort(port),
         })
@@ -152,7 +153,7 @@ enum Kind<'a> {
     UdpPort(u16),
 }
 
-/// A [`RouteKey`] that owns its text; names up to 21 bytes live in the value itself.
+/// A [`RouteKey`] that owns its text; up to 21 bytes of it live in the value itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedRouteKey(Repr);
 
@@ -161,10 +162,9 @@ impl OwnedRouteKey {
     #[must_use]
     pub fn as_key(&self) -> RouteKey<'_> {
         RouteKey(match &self.0 {
-            Repr::Id(id) => Kind::Id(*id),
-            Repr::Name(name) => Kind::Name(name.as_str()),
-            Repr::Private(name) => Kind::Private(name.as_str()),
-            Repr::Domain(host) => Kind::Domain(host.as_str()),
+            Repr::Id(id) => Kind::Id(TunnelId::from_u128(u128::from_ne_bytes(*id))),
+            Repr::Short(role, text) => role.kind(text.as_str()),
+            Repr::Long(role, text) => role.kind(text),
             Repr::TcpPort(port) => Kind::TcpPort(*port),
             Repr::UdpPort(port) => Kind::UdpPort(*port),
         })
@@ -173,15 +173,11 @@ impl OwnedRouteKey {
     /// Whether this is `key`, without building a borrowed form first.
     #[inline]
     pub(crate) fn is(&self, key: RouteKey<'_>) -> bool {
-        match (&self.0, key.0) {
-            (Repr::Name(ours), Kind::Name(theirs))
-            | (Repr::Private(ours), Kind::Private(theirs))
-            | (Repr::Domain(ours), Kind::Domain(theirs)) => ours.as_bytes() == theirs.as_bytes(),
-            (Repr::Id(ours), Kind::Id(theirs)) => *ours == theirs,
-            (Repr::TcpPort(ours), Kind::TcpPort(theirs)) | (Repr::UdpPort(ours), Kind::UdpPort(theirs)) => {
-                *ours == theirs
-            }
-            _ => false,
+        match key.0 {
+            Kind::Name(text) => self.0.is_text(Role::Name, text),
+            Kind::Private(text) => self.0.is_text(Role::Private, text),
+            Kind::Domain(text) => self.0.is_text(Role::Domain, text),
+            Kind::Id(_) | Kind::TcpPort(_) | Kind::UdpPort(_) => self.as_key() == key,
         }
     }
 }
@@ -192,51 +188,77 @@ impl From<RouteKey<'_>> for OwnedRouteKey {
     }
 }
 
+// Three words: the table keeps one in each of its slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Repr {
-    Id(TunnelId),
-    Name(Text),
-    Private(Text),
-    Domain(Text),
+    Short(Role, Short),
+    /// Shared, since the table copies slots with each change.
+    Long(Role, Arc<str>),
+    /// The octets of a number, which may lie anywhere.
+    Id([u8; 16]),
     TcpPort(u16),
     UdpPort(u16),
 }
 
-/// Text that needs no memory of its own while it is short: one miss of the cache less on each lookup.
-#[derive(Clone, PartialEq, Eq)]
-enum Text {
-    Short { len: u8, bytes: [u8; SHORT] },
-    Long(Box<str>),
+impl Repr {
+    fn text(role: Role, text: &str) -> Self {
+        Short::new(text).map_or_else(|| Self::Long(role, text.into()), |short| Self::Short(role, short))
+    }
+
+    #[inline]
+    fn is_text(&self, asked: Role, text: &str) -> bool {
+        match self {
+            Self::Short(role, ours) => *role == asked && ours.as_bytes() == text.as_bytes(),
+            Self::Long(role, ours) => *role == asked && **ours == *text,
+            Self::Id(_) | Self::TcpPort(_) | Self::UdpPort(_) => false,
+        }
+    }
 }
 
-impl Text {
-    fn new(text: &str) -> Self {
+/// What a text is to a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Name,
+    Private,
+    Domain,
+}
+
+impl Role {
+    fn kind(self, text: &str) -> Kind<'_> {
+        match self {
+            Self::Name => Kind::Name(text),
+            Self::Private => Kind::Private(text),
+            Self::Domain => Kind::Domain(text),
+        }
+    }
+}
+
+/// Text that needs no memory of its own: one miss of the cache less on each lookup.
+#[derive(Clone, PartialEq, Eq)]
+struct Short {
+    len: u8,
+    bytes: [u8; SHORT],
+}
+
+impl Short {
+    fn new(text: &str) -> Option<Self> {
         let mut bytes = [0; SHORT];
-        let (Some(room), Ok(len)) = (bytes.get_mut(..text.len()), u8::try_from(text.len())) else {
-            return Self::Long(text.into());
-        };
-        room.copy_from_slice(text.as_bytes());
-        Self::Short { len, bytes }
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { len: u8::try_from(text.len()).ok()?, bytes })
     }
 
     #[inline]
     fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
-            Self::Long(text) => text.as_bytes(),
-        }
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     fn as_str(&self) -> &str {
-        match self {
-            // Filled from a `str` as a whole, so this never takes the default.
-            Self::Short { .. } => std::str::from_utf8(self.as_bytes()).unwrap_or_default(),
-            Self::Long(text) => text,
-        }
+        // Filled from a `str` as a whole, so this never takes the default.
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 
-impl fmt::Debug for Text {
+impl fmt::Debug for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().fmt(f)
     }
@@ -254,7 +276,7 @@ mod tests {
     fn text_of_each_length_comes_back() {
         for length in 0..100 {
             let text = "n".repeat(length);
-            assert_eq!(Text::new(&text).as_str(), text);
+            assert_eq!(Short::new(&text).is_some_and(|short| short.as_str() == text), length <= SHORT);
             let key = RouteKey(Kind::Name(&text));
             assert_eq!(key.into_owned().as_key(), key);
             assert!(key.into_owned().is(key));
@@ -282,6 +304,7 @@ mod tests {
 
     #[test]
     fn an_owned_key_is_three_words() {
-        assert_eq!(size_of::<OwnedRouteKey>(), 32);
+        assert_eq!(size_of::<OwnedRouteKey>(), 24);
+        assert_eq!(size_of::<Option<OwnedRouteKey>>(), 24);
     }
 }

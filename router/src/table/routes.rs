@@ -14,8 +14,8 @@ use super::{Agent, Generation, OwnedRouteKey, RouteKey, Standing, Tunnel};
 pub struct Routes<T, P = (), S = RandomState> {
     /// Each tunnel under its number.
     ids: Trie<Arc<Tunnel<T, P>>>,
-    /// The same under its other keys. Apart from the numbers, so that they lie closer together.
-    keys: Trie<Arc<Tunnel<T, P>>>,
+    /// The same under its other keys.
+    keys: Trie<Way<T, P>>,
     newest: Generation,
     hasher: S,
 }
@@ -31,7 +31,7 @@ impl<T, P, S: BuildHasher> Routes<T, P, S> {
         let hash = self.hasher.hash_one(key);
         match key.as_id() {
             Some(id) => self.ids.get(hash, |tunnel| tunnel.id() == id),
-            None => self.keys.get(hash, |tunnel| tunnel.has(key)),
+            None => self.keys.get(hash, |way| way.key.is(key)).map(|way| &way.tunnel),
         }
     }
 
@@ -49,9 +49,19 @@ impl<T, P, S: BuildHasher> Routes<T, P, S> {
     pub fn for_each(&self, mut visit: impl FnMut(&Arc<Tunnel<T, P>>)) {
         self.ids.for_each(&mut visit);
     }
+}
 
-    fn trie_of(&mut self, key: RouteKey<'_>) -> &mut Trie<Arc<Tunnel<T, P>>> {
-        if key.as_id().is_some() { &mut self.ids } else { &mut self.keys }
+/// One key of a tunnel. The key stands beside the pointer, so that a lookup knows without waiting for the tunnel's own memory
+/// that it found the right one.
+#[derive(Debug)]
+struct Way<T, P> {
+    key: OwnedRouteKey,
+    tunnel: Arc<Tunnel<T, P>>,
+}
+
+impl<T, P> Clone for Way<T, P> {
+    fn clone(&self) -> Self {
+        Self { key: self.key.clone(), tunnel: Arc::clone(&self.tunnel) }
     }
 }
 
@@ -225,17 +235,22 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
     }
 
     fn place(&mut self, tunnel: &Arc<Tunnel<T, P>>) {
-        for key in tunnel.keys().chain([RouteKey::id(tunnel.id())]) {
-            let hash = self.routes.hasher.hash_one(key);
-            self.routes.trie_of(key).insert(hash, Arc::clone(tunnel), |found| found.has(key));
+        let routes = &mut self.routes;
+        for key in tunnel.owned_keys() {
+            let way = Way { key: key.clone(), tunnel: Arc::clone(tunnel) };
+            routes.keys.insert(routes.hasher.hash_one(key.as_key()), way, |way| way.key == *key);
         }
+        let hash = routes.hasher.hash_one(RouteKey::id(tunnel.id()));
+        routes.ids.insert(hash, Arc::clone(tunnel), |found| found.id() == tunnel.id());
     }
 
     fn forget(&mut self, tunnel: &Tunnel<T, P>) {
-        for key in tunnel.keys().chain([RouteKey::id(tunnel.id())]) {
-            let hash = self.routes.hasher.hash_one(key);
-            self.routes.trie_of(key).remove(hash, |found| found.has(key));
+        let routes = &mut self.routes;
+        for key in tunnel.owned_keys() {
+            routes.keys.remove(routes.hasher.hash_one(key.as_key()), |way| way.key == *key);
         }
+        let hash = routes.hasher.hash_one(RouteKey::id(tunnel.id()));
+        routes.ids.remove(hash, |found| found.id() == tunnel.id());
     }
 }
 

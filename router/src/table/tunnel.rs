@@ -10,22 +10,22 @@ use super::{Agent, Generation, OwnedRouteKey, RouteKey};
 ///
 /// `P` is what the embedder keeps per tunnel (its policy, TLS mode, limiter): cloned with each version, so usually an
 /// `Arc`.
-// In this order in memory: what a lookup compares stands beside the count of references that it raises.
+// In this order in memory: what visitors need stands beside the count of references that some of them raise.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Tunnel<T, P = ()> {
+    agents: Agents<T>,
+    facts: P,
+    id: TunnelId,
     /// Most tunnels have one key, which needs no list.
     first_key: Option<OwnedRouteKey>,
-    id: TunnelId,
     other_keys: Box<[OwnedRouteKey]>,
-    facts: P,
-    agents: Agents<T>,
 }
 
 impl<T, P> Tunnel<T, P> {
     pub(crate) fn new(id: TunnelId, keys: Vec<OwnedRouteKey>, facts: P, agents: Agents<T>) -> Self {
         let mut keys = keys.into_iter();
-        Self { first_key: keys.next(), id, other_keys: keys.collect(), facts, agents }
+        Self { agents, facts, id, first_key: keys.next(), other_keys: keys.collect() }
     }
 
     /// The tunnel's number.
@@ -39,7 +39,7 @@ impl<T, P> Tunnel<T, P> {
     }
 
     #[inline]
-    fn owned_keys(&self) -> impl Iterator<Item = &OwnedRouteKey> {
+    pub(crate) fn owned_keys(&self) -> impl Iterator<Item = &OwnedRouteKey> {
         self.first_key.iter().chain(&self.other_keys)
     }
 
@@ -56,15 +56,6 @@ impl<T, P> Tunnel<T, P> {
     /// The newest agent's generation; [`Generation::NONE`] without an agent.
     pub fn newest(&self) -> Generation {
         self.agents().last().map_or(Generation::NONE, |agent| agent.generation())
-    }
-
-    /// Whether `key` leads here.
-    #[inline]
-    pub(crate) fn has(&self, key: RouteKey<'_>) -> bool {
-        match key.as_id() {
-            Some(id) => self.id == id,
-            None => self.owned_keys().any(|ours| ours.is(key)),
-        }
     }
 }
 

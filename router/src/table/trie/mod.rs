@@ -6,8 +6,8 @@ use std::sync::Arc;
 ///
 /// The trie keeps no keys: a caller gives the hash of a key and a question that recognises the key's value. Branches are
 /// 128 ways wide; below them stand buckets, small hash tables of up to a few hundred values. At a million values there are
-/// two levels of branches, small enough for a core's own cache, so that a lookup waits for memory once in a bucket and
-/// once for the value. Changing a clone copies the nodes on one path and shares the rest with the original.
+/// two levels of branches, small enough for a core's own cache, so that a lookup waits for memory once, in a bucket, if the
+/// value there is enough to recognise it by, and once more if it must follow a pointer. Changing a clone copies the nodes on one path and shares the rest with the original.
 ///
 /// ```text
 ///   bits 0..7          bits 7..14                  bits 32..64
@@ -297,7 +297,7 @@ const LEVEL_BITS: u32 = 7;
 const WIDTH: usize = 1 << LEVEL_BITS;
 const WIDTH_BITS: u64 = 1 << LEVEL_BITS;
 
-/// Slots that a lookup looks at, at most: two lines of the cache.
+/// Slots that a lookup looks at, at most; nearly always it is the first or the second.
 const WINDOW: usize = 8;
 
 /// Of one bucket. Larger ones make changes dearer, which copy them; smaller ones make more branches, which lookups wait for.

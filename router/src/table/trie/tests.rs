@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::OwnedRouteKey;
 use super::*;
 
 #[test]
@@ -36,6 +37,12 @@ fn values_with_equal_hashes_are_told_apart() {
 fn slots_and_nodes_are_two_words() {
     assert_eq!(size_of::<Option<Leaf<Arc<u8>>>>(), 16);
     assert_eq!(size_of::<Node<Arc<u8>>>(), 16);
+}
+
+/// A key and a pointer beside the hash: lookups pay for each line of the cache that slots are larger.
+#[test]
+fn a_slot_with_a_key_is_five_words() {
+    assert_eq!(size_of::<Option<Leaf<(OwnedRouteKey, Arc<u8>)>>>(), 40);
 }
 
 #[test]
