@@ -112,7 +112,7 @@ pub struct Connection {
     pool_left: u64,
     recv_pool: Pool,
     send_pool: Pool,
-    /// Sum of what streams hold in slices; at most what `receive` allows.
+    /// What the slices that streams hold may cost; at most what `receive` allows.
     sliced: usize,
     /// The place that DATA came for last.
     fed: Option<usize>,
@@ -483,6 +483,9 @@ impl Connection {
         self.watch.stream_closed(Origin::local_if(slot.local));
         self.payload_taken += to_u64(slot.recv.queue.clear(&mut self.recv_pool));
         self.sliced -= slot.recv.sliced;
+        if slot.recv.part_ends_at.is_some() {
+            self.sliced -= receive::PART_COST;
+        }
         slot.send.queue.clear(&mut self.send_pool);
         self.ids.remove(&slot.id);
         self.release_window(slot.recv.reserved);

@@ -228,13 +228,17 @@ impl Connection {
         if slot.recv.stopped.is_some() {
             input.advance(length);
             self.consumed(place, length);
-        } else if should_copy(slot, length) || self.sliced + length > MOST_SLICED {
-            slot.recv.queue.push_copy(input.get(..length).unwrap_or_default(), &mut self.recv_pool);
-            input.advance(length);
-        } else {
+        } else if length >= usize::from(MAX_DATA_BYTES) && self.sliced + length <= MOST_SLICED {
             slot.recv.sliced += length;
             self.sliced += length;
             slot.recv.queue.push(input.split_to(length), &mut self.recv_pool);
+        } else if is_taken_at_once(slot, length) && self.sliced + PART_COST <= MOST_SLICED {
+            slot.recv.part_ends_at = Some(slot.recv.consumed.saturating_add(to_u64(length)));
+            self.sliced += PART_COST;
+            slot.recv.queue.push(input.split_to(length), &mut self.recv_pool);
+        } else {
+            slot.recv.queue.push_copy(input.get(..length).unwrap_or_default(), &mut self.recv_pool);
+            input.advance(length);
         }
         if length > 0 || fin {
             self.wake_reader(place);
@@ -418,17 +422,21 @@ pub(super) struct DataInProgress {
     fin: bool,
 }
 
-/// Whether a payload should be copied rather than pin the buffer it came in.
-///
-/// A reader that waits takes the slice at once. Where nobody waits the slice would stay, and a slice of less than a
-/// whole frame would keep a far larger buffer alive: that is how a peer makes little data cost much memory.
-fn should_copy(slot: &Slot, length: usize) -> bool {
-    const ALWAYS: usize = 1024;
-    length <= ALWAYS || (!slot.recv.waiting && length < usize::from(MAX_DATA_BYTES))
+/// Whether a payload of less than a frame may be a slice of the buffer it came in: its reader waits for just that, and it is
+/// long enough to be worth it. Where nobody waits the slice would stay, and keep a far larger buffer alive: that is how a
+/// peer makes little data cost much memory. A reader waits for one such payload at a time, so a stream holds one at most.
+fn is_taken_at_once(slot: &Slot, length: usize) -> bool {
+    const ALWAYS_COPIED: usize = 1024;
+    length > ALWAYS_COPIED
+        && slot.recv.waiting
+        && slot.recv.queue.is_empty()
+        && slot.recv.part_ends_at.is_none()
 }
 
-/// How many unread octets may be slices of the buffers that they came in.
+/// How much the slices of all streams may cost that are unread.
 ///
-/// A whole frame may keep a buffer of 16 times its length alive, so what is pinned is bound by 32 MiB whatever a peer
-/// puts between the frames.
+/// A whole frame may keep a buffer of 16 times its length alive, and part of a frame as much as a whole one; so what is
+/// pinned is bound by 32 MiB whatever a peer puts between the frames.
 const MOST_SLICED: usize = 2 * 1024 * 1024;
+/// What a slice of less than a frame costs: it may keep as large a buffer alive as a whole one.
+pub(super) const PART_COST: usize = 16_376;

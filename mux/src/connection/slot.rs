@@ -101,6 +101,8 @@ pub(crate) struct RecvHalf {
     pub(crate) reserved: u32,
     /// Unread octets that are slices of the buffers they came in: at least as many as there are.
     pub(crate) sliced: usize,
+    /// Where a slice of less than a frame ends among all octets that came, if the reader has yet to take it.
+    pub(crate) part_ends_at: Option<u64>,
     /// Unread DATA frames of a few octets.
     pub(crate) small_frames: u32,
     /// Why this side wants no more, if so.
@@ -162,6 +164,7 @@ impl Slot {
                 window,
                 reserved,
                 sliced: 0,
+                part_ends_at: None,
                 small_frames: 0,
                 stopped: None,
                 waiting: false,

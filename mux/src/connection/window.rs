@@ -41,6 +41,10 @@ impl Connection {
         let sliced = recv.sliced.min(recv.queue.len());
         self.sliced -= recv.sliced - sliced;
         recv.sliced = sliced;
+        if recv.part_ends_at.is_some_and(|end| recv.consumed >= end) {
+            recv.part_ends_at = None;
+            self.sliced -= super::receive::PART_COST;
+        }
         if recv.queue.is_empty() && recv.small_frames > 0 {
             self.small_data.give(std::mem::take(&mut recv.small_frames));
         }

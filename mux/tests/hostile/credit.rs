@@ -179,6 +179,46 @@ fn mx10_m34_whole_frames_do_not_pin_the_buffers_they_came_in() {
 }
 
 #[test]
+fn regression_mx10_readers_that_are_slow_to_come_back_pin_no_buffers() {
+    let mut victim = Scripted::new(Config::default().max_peer_streams(2_000));
+    let mut buffers = Vec::new();
+    let mut keys = Vec::new();
+    for id in (1..4_000).step_by(2) {
+        victim.send(&[open(id)]).unwrap();
+        let key = victim.accept();
+        // Its reader waits, is told, and doesn't come.
+        assert_eq!(victim.core.read(key, &mut [0; 8]), Ok(None));
+        let buffer = Bytes::from(octets(&[data(id, 1_100)]));
+        victim.core.receive(victim.now, buffer.clone()).unwrap();
+        buffers.push(buffer);
+        keys.push(key);
+    }
+    // Each may be a small part of 256 KiB.
+    let pinned = buffers.iter().filter(|buffer| !buffer.is_unique()).count();
+    assert!((100..=128).contains(&pinned), "{pinned}");
+    // A part of a slice that is left holds as much as all of it; what is read to its end is free again.
+    let held = |buffers: &[Bytes]| buffers.iter().filter(|buffer| !buffer.is_unique()).count();
+    for key in &keys {
+        assert_eq!(victim.core.read(*key, &mut [0; 1_099]), Ok(Some(1_099)));
+    }
+    assert_eq!(held(&buffers), pinned);
+    for key in &keys {
+        assert_eq!(victim.core.read(*key, &mut [0; 8]), Ok(Some(1)));
+        assert_eq!(victim.core.read(*key, &mut [0; 8]), Ok(None));
+    }
+    assert_eq!(held(&buffers), 0);
+    for (at, key) in keys.iter().enumerate() {
+        let buffer = Bytes::from(octets(&[data(u32::try_from(at).unwrap() * 2 + 1, 1_100)]));
+        victim.core.receive(victim.now, buffer.clone()).unwrap();
+        buffers.push(buffer);
+        victim.core.release_send(*key);
+    }
+    assert_eq!(held(&buffers), pinned);
+    keys.into_iter().for_each(|key| victim.core.release_recv(key));
+    assert_eq!(held(&buffers), 0);
+}
+
+#[test]
 fn mx34_pongs_forged_or_delayed_do_not_make_windows_run_away() {
     let mut victim = Scripted::greeted(Config::default());
     assert_eq!(
