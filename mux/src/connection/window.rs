@@ -45,8 +45,10 @@ impl Connection {
             recv.part_ends_at = None;
             self.sliced -= super::receive::PART_COST;
         }
-        if recv.queue.is_empty() && recv.small_frames > 0 {
-            self.small_data.give(std::mem::take(&mut recv.small_frames));
+        if recv.small_frames > 0 {
+            let unread = small_frames_unread(recv.small_frames, recv.queue.len(), bytes);
+            self.small_data.give(recv.small_frames - unread);
+            recv.small_frames = unread;
         }
         if recv.state != RecvState::Open || recv.stopped.is_some() || slot.credit_due {
             return;
@@ -146,6 +148,14 @@ const SHORT_PATH: Duration = Duration::from_micros(400);
 fn threshold(window: u32) -> u64 {
     let share = if window > 1024 * 1024 { 8 } else { 4 };
     u64::from(window / share).max(u64::from(Config::FLOOR_BYTES / 4))
+}
+
+/// How many of `frames` small frames are taken to be unread when `left` octets are, after `taken` were read: their share
+/// of the octets, and no more than one for each. A reader that is always a little behind has read all but a few.
+fn small_frames_unread(frames: u32, left: usize, taken: usize) -> u32 {
+    let (left, taken) = (super::to_u64(left), super::to_u64(taken));
+    let share = (u64::from(frames).saturating_mul(left)).div_ceil((left + taken).max(1));
+    u32::try_from(share.min(left)).unwrap_or(frames)
 }
 
 fn rate(bytes: u64, elapsed: Duration) -> u64 {

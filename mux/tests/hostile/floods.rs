@@ -124,6 +124,24 @@ fn mx14_single_octets_that_are_read_cost_nothing() {
 }
 
 #[test]
+fn regression_mx14_a_reader_that_lags_a_little_spends_no_budget() {
+    // The queue is never empty: so many frames of so many octets are always unread.
+    for (length, behind) in [(1, 1), (63, 1), (63, 40), (1, 900)] {
+        let mut victim = Scripted::new(Config::default());
+        victim.send(&[open(1)]).unwrap();
+        let key = victim.accept();
+        victim.send(&vec![data(1, length); behind]).unwrap();
+        for _ in 0..120_000 {
+            victim.send(&[data(1, length)]).unwrap();
+            let taken = victim.core.read(key, &mut [0; 63][..length]);
+            assert_eq!(taken, Ok(Some(length)), "{behind} frames of {length} behind");
+            victim.sent();
+        }
+        assert_eq!(victim.core.stats().small_data_breaches, 0);
+    }
+}
+
+#[test]
 fn mx16_m22_a_flood_of_pings_is_owed_one_answer_and_then_ends() {
     let mut victim = Scripted::new(Config::default());
     let pings: Vec<_> = (1..=500).map(|sequence| Frame::Ping { sequence, ack: false }).collect();
