@@ -230,7 +230,8 @@ impl Config {
     }
 
     /// How many octets of datagrams may wait in each direction, how many of them for one flow, and for how long they
-    /// may wait to be sent; default 1 MiB, 64 KiB, 100 ms. The oldest go first.
+    /// may wait to be sent; default 1 MiB, 64 KiB, 100 ms. The oldest go first, those of the same flow if that has too many.
+    /// Each counts 128 octets more than it has, which is about what its place in the queue costs.
     #[must_use]
     pub fn datagram_queue(self, bytes: usize, per_flow: usize, age: Duration) -> Self {
         Self { datagram_queue: bytes, datagram_flow_queue: per_flow, datagram_age: age, ..self }

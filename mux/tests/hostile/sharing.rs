@@ -3,6 +3,8 @@
 use super::SECOND;
 use super::common::*;
 use adit_mux::{Config, Priority};
+use adit_wire_proto::frame::Frame;
+use bytes::Bytes;
 use std::time::Duration;
 
 #[test]
@@ -141,4 +143,25 @@ fn mx37_datagrams_at_ten_times_the_rate_leave_streams_their_share() {
     assert!(pair.dialler.stats().datagrams_dropped > 1_000);
     assert!(stream > 700_000, "streams had {stream} of 2,500,000");
     assert!(datagrams > 700_000, "datagrams had {datagrams} of 2,500,000");
+}
+
+#[test]
+fn mx37_the_oldest_of_a_flow_goes_and_other_flows_keep_theirs() {
+    let config = Config::default().datagram_queue(100_000, 5_000, SECOND);
+    let mut victim = Scripted::new(config);
+    let datagram = |flow, at: u32| Frame::Datagram { flow, payload: Bytes::from(at.to_be_bytes().to_vec()) };
+    victim.send(&[datagram(3, 0), datagram(3, 1)]).unwrap();
+    for at in 0..10_000 {
+        victim.send(&[datagram(1, at)]).unwrap();
+    }
+    victim.send(&[datagram(3, 2)]).unwrap();
+    let got: Vec<_> = std::iter::from_fn(|| victim.core.receive_datagram())
+        .map(|(flow, payload)| (flow, u32::from_be_bytes(payload[..].try_into().unwrap())))
+        .collect();
+    let of = |wanted| got.iter().filter(move |(flow, _)| *flow == wanted).map(|(_, at)| *at);
+    assert!(of(3).eq(0..3), "{got:?}");
+    let kept = u32::try_from(of(1).count()).unwrap();
+    assert!(kept > 20 && of(1).eq(10_000 - kept..10_000), "{got:?}");
+    assert!(got.ends_with(&[(1, 9_999), (3, 2)]), "in the order in which they came: {got:?}");
+    assert_eq!(victim.core.stats().datagrams_dropped, u64::from(10_000 - kept));
 }
