@@ -254,7 +254,7 @@ impl Connection {
             hello_due: true,
             grease_due: config.grease,
             grease_sent: config.seed,
-            parser: Parser::new(),
+            parser: Parser::new(config.max_datagram),
             data: receive::DataInProgress::default(),
             slots: Slab::new(),
             ids: HashMap::default(),

@@ -6,13 +6,14 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Cuts input into headers, payload and whole control frames.
 ///
-/// Payload is passed on as it comes; only headers and the bodies of control frames (at most 4,100 octets) are kept
-/// until they are whole, so a length that is announced reserves nothing.
+/// Payload is passed on as it comes; only headers and the bodies of other frames that mean something are kept until they
+/// are whole: at most 4,100 octets, or as many as a datagram may have. A length that is announced reserves nothing.
 #[derive(Debug)]
 pub(crate) struct Parser {
     state: State,
-    /// Octets of the header or control body that is awaited: at most 4,100.
+    /// Octets of the header or body that is awaited: at most 4,100 or `max_datagram`.
     carry: BytesMut,
+    max_datagram: u16,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +39,9 @@ pub(crate) enum Item {
 }
 
 impl Parser {
-    pub(crate) fn new() -> Self {
-        Self { state: State::Header, carry: BytesMut::new() }
+    /// For datagrams of at most so many octets, 0 for none.
+    pub(crate) fn new(max_datagram: u16) -> Self {
+        Self { state: State::Header, carry: BytesMut::new(), max_datagram }
     }
 
     /// Whether a frame has begun and not ended.
@@ -68,6 +70,7 @@ impl Parser {
                 State::Header => {
                     let Some(octets) = self.take_header(input) else { return Ok(None) };
                     let header = FrameHeader::decode(octets)?;
+                    self.check_datagram(header)?;
                     if let Some(item) = self.begin(header) {
                         return Ok(Some(item));
                     }
@@ -106,6 +109,15 @@ impl Parser {
         let octets = self.carry.first_chunk::<HEADER_BYTES>().copied()?;
         self.carry.clear();
         Some(octets)
+    }
+
+    /// Refuses a datagram that is too long before any of it is kept.
+    fn check_datagram(&self, header: FrameHeader) -> Result<(), Violation> {
+        let (length, limit) = (header.length(), self.max_datagram);
+        if header.kind() == FrameKind::DATAGRAM && (length > limit || limit == 0) {
+            return Err(Violation::DatagramTooLarge { length, limit });
+        }
+        Ok(())
     }
 
     fn begin(&mut self, header: FrameHeader) -> Option<Item> {

@@ -35,6 +35,18 @@ fn mx01_a_frame_that_drips_octet_by_octet_times_out_as_well() {
 }
 
 #[test]
+fn mx01_a_datagram_that_is_too_long_is_refused_before_its_body_comes() {
+    for (most, length) in [(0, 1), (0, 16_376), (1_000, 1_001)] {
+        let mut victim = Scripted::new(Config::default().max_datagram(most));
+        let end = victim.send_octets(&header(FrameKind::DATAGRAM, length, 1)).unwrap_err();
+        let violation = Violation::DatagramTooLarge { length, limit: most };
+        assert_eq!(end, SessionEnd::Violation(violation));
+    }
+    let mut victim = Scripted::new(Config::default().max_datagram(1_000));
+    victim.send_octets(&header(FrameKind::DATAGRAM, 1_000, 1)).unwrap();
+}
+
+#[test]
 fn mx02_the_first_frame_is_hello_and_comes_once() {
     let mut victim = Scripted::silent(Role::Listener, Config::default());
     assert_eq!(ended_by(victim.send(&[open(1)])), CloseCode::UNEXPECTED);
