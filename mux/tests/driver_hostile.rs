@@ -322,6 +322,95 @@ async fn m18_a_peer_that_falls_silent_is_dead_within_45_seconds() {
     assert!((Duration::from_secs(30)..Duration::from_secs(45)).contains(&elapsed), "{elapsed:?}");
 }
 
+/// A connection that takes so many octets, in whole calls, and then nothing ever more.
+struct Wall {
+    inner: DuplexStream,
+    left: usize,
+}
+
+impl AsyncRead for Wall {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(task, out)
+    }
+}
+
+impl AsyncWrite for Wall {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        if self.left == 0 {
+            return Poll::Pending;
+        }
+        self.left = self.left.saturating_sub(octets.len());
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let octets: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        self.poll_write(task, &octets)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn mx17_a_peer_that_only_talks_does_not_keep_a_stalled_writer_forever() {
+    use adit_wire_proto::frame::{Frame, Hello};
+    let (near, mut far) = duplex(4096);
+    // Whoever writes past the queues finds it full where a frame ends, so nothing is left in the batch.
+    let near = Wall { inner: near, left: 200_000 };
+    let config =
+        Config::default().grease(false).keepalive(Duration::from_secs(1000), Duration::from_secs(20));
+    // Not split behind a lock, so that calls stay whole.
+    let (session, _keep, near) = Builder::new(Role::Dialler).config(config).build(near);
+    tokio::spawn(near);
+    let mut octets = bytes::BytesMut::new();
+    let mut hello = Hello::new();
+    (hello.max_streams, hello.stream_window) = (4, 1 << 30);
+    Frame::Hello(hello).encode(&mut octets);
+    far.write_all(&octets).await.unwrap();
+    let mut stream = session.open(Bytes::new()).await.unwrap();
+    let writer = tokio::spawn(async move {
+        loop {
+            if let Err(error) = stream.write_all(&[1; 16_376]).await {
+                return StreamError::of(&error).cloned();
+            }
+        }
+    });
+    let start = tokio::time::Instant::now();
+    let talker = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            octets.clear();
+            Frame::Pad { length: 8 }.encode(&mut octets);
+            if far.write_all(&octets).await.is_err() {
+                return;
+            }
+        }
+    });
+    let end = tokio::time::timeout(Duration::from_secs(200), session.closed()).await;
+    assert_eq!(end, Ok(SessionEnd::TimedOut { which: Timeout::WriteStall }));
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(matches!(writer.await.unwrap(), Some(StreamError::Session(_))));
+    talker.abort();
+}
+
 struct Count(AtomicUsize);
 
 impl Wake for Count {

@@ -104,6 +104,12 @@ impl Connection {
         }
     }
 
+    /// Takes note that output that is stuck has been so since then.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn stalled(&mut self, since: Instant) {
+        self.timers.stalled_since = Some(since);
+    }
+
     fn time_out(&mut self, which: Timeout) {
         let close = (CloseCode::TIMEOUT, Bytes::new());
         self.finish(SessionEnd::TimedOut { which }, Some(close));

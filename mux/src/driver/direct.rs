@@ -82,7 +82,7 @@ impl Shared {
             self.state().core.give_back_direct(key, room - taken);
         }
         if output.is_blocked {
-            output.report(now, &mut self.state().core);
+            output.report(now, &mut self.state());
         } else {
             output.poll_flush(&self.is_unfinished)?;
         }
@@ -99,7 +99,7 @@ impl Shared {
         wanted: usize,
     ) -> Option<(usize, u32)> {
         let mut state = self.state();
-        output.report(now, &mut state.core);
+        output.report(now, &mut state);
         if state.core.has_output() {
             state.core.poll_transmit(now, &mut output.batch);
             state.take_wakes_into(self, &mut output.wakes);

@@ -1,9 +1,9 @@
 //! The writing half of the connection, and what is on its way there.
 
 use super::direct::{DIRECT_FRAMES, Frames};
-use super::state::set;
+use super::state::{State, set};
 use super::sync::AtomicBool;
-use crate::connection::{Batch, Connection};
+use crate::connection::Batch;
 use adit_wire_proto::frame::HEADER_BYTES;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -23,6 +23,8 @@ pub(super) struct Output {
     is_vectored: bool,
     /// Whether the connection takes nothing at the moment.
     pub(super) is_blocked: bool,
+    /// When it was first found to take nothing, after it last took something.
+    blocked_since: Option<Instant>,
     needs_flush: bool,
     /// Octets written that the core has not been told of.
     unreported: usize,
@@ -54,6 +56,7 @@ impl Output {
             waker: None,
             is_vectored,
             is_blocked: false,
+            blocked_since: None,
             needs_flush: false,
             unreported: 0,
             is_stalled: false,
@@ -175,11 +178,24 @@ impl Output {
         self.batch.copy(payload.get(from.saturating_sub(HEADER_BYTES)..).unwrap_or_default());
     }
 
-    /// Tells the core what was written, and whether output is stuck.
-    pub(super) fn report(&mut self, now: Instant, core: &mut Connection) {
-        let is_stuck = self.is_blocked && !self.batch.is_empty();
+    /// Tells the core what was written, and whether output is stuck: what is batched, or what writers hold back who wait
+    /// for the connection itself.
+    ///
+    /// Such writers are let try now and then, whenever the driver has something else to do. That is no progress: output
+    /// is stuck since the connection was first found full, and until it takes something.
+    pub(super) fn report(&mut self, now: Instant, state: &mut State) {
+        if self.unreported > 0 {
+            self.blocked_since = None;
+        }
+        if self.is_blocked {
+            self.blocked_since.get_or_insert(now);
+        }
+        let is_stuck = self.is_blocked && (!self.batch.is_empty() || state.has_blocked_writers());
         if self.unreported > 0 || is_stuck != self.is_stalled {
-            core.wrote(now, std::mem::take(&mut self.unreported), is_stuck);
+            state.core.wrote(now, std::mem::take(&mut self.unreported), is_stuck);
+            if let Some(since) = self.blocked_since.filter(|_| is_stuck) {
+                state.core.stalled(since);
+            }
             self.is_stalled = is_stuck;
         }
     }

@@ -119,7 +119,7 @@ impl Shared {
                 return Ok(false);
             }
             if output.write_with(None, &self.is_unfinished)?.is_pending() {
-                output.report(now, &mut self.state().core);
+                output.report(now, &mut self.state());
                 return Ok(false);
             }
             if output.batch.is_empty() && !has_more && !output.is_stalled {
@@ -133,7 +133,7 @@ impl Shared {
     /// Adds what is due to the batch; says whether more is due than it takes.
     fn gather(&self, now: Instant, output: &mut Output) -> bool {
         let mut state = self.state();
-        output.report(now, &mut state.core);
+        output.report(now, &mut state);
         state.collect(&self.posted);
         if !output.batch.is_full() && state.core.has_output() {
             state.core.poll_transmit(now, &mut output.batch);
@@ -165,7 +165,7 @@ impl Shared {
         let output = self.try_output();
         let mut state = self.state();
         if let Some(mut output) = output {
-            output.report(now(), &mut state.core);
+            output.report(now(), &mut state);
         }
         state.core.stats()
     }
