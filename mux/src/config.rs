@@ -243,7 +243,8 @@ impl Config {
         Self { grease, ..self }
     }
 
-    /// What jitter and greasing derive from; any number, best a random one; default 0.
+    /// What jitter and greasing derive from; any number, best a random one; default 0, for which
+    /// [`Builder`](crate::Builder) puts a random one.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }

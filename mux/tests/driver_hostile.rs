@@ -322,6 +322,38 @@ async fn m18_a_peer_that_falls_silent_is_dead_within_45_seconds() {
     assert!((Duration::from_secs(30)..Duration::from_secs(45)).contains(&elapsed), "{elapsed:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn sessions_that_begin_together_do_not_ping_together() {
+    use adit_wire_proto::frame::{Decoder, Frame, Hello};
+    let mut peers = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let (near, mut far) = duplex(4096);
+        let (_session, _keep, near) = Builder::new(Role::Dialler).build(near);
+        peers.spawn(async move {
+            let driver = tokio::spawn(near);
+            let mut hello = bytes::BytesMut::new();
+            Frame::Hello(Hello::new()).encode(&mut hello);
+            far.write_all(&hello).await.unwrap();
+            let (start, mut input, mut decoder) =
+                (tokio::time::Instant::now(), bytes::BytesMut::new(), Decoder::new());
+            loop {
+                while let Some(frame) = decoder.decode(&mut input).unwrap() {
+                    if matches!(frame, Frame::Ping { ack: false, .. }) {
+                        driver.abort();
+                        return (start.elapsed(), (_session, _keep));
+                    }
+                }
+                far.read_buf(&mut input).await.unwrap();
+            }
+        });
+    }
+    let after: std::collections::BTreeSet<Duration> =
+        peers.join_all().await.into_iter().map(|(after, _)| after).collect();
+    assert!(after.len() > 4, "{after:?}");
+    let within = Duration::from_millis(13_500)..=Duration::from_millis(16_501);
+    assert!(after.iter().all(|after| within.contains(after)), "{after:?}");
+}
+
 /// A connection that takes so many octets, in whole calls, and then nothing ever more.
 struct Wall {
     inner: DuplexStream,

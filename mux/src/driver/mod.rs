@@ -30,6 +30,7 @@ use bytes::Bytes;
 use input::Input;
 use shared::{SEND_ROUNDS, Shared, now};
 use state::Turn;
+use std::hash::{BuildHasher, RandomState};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,6 +106,7 @@ impl Builder {
         W: AsyncWrite + Send + Unpin + 'static,
     {
         let config = if self.config.id == 0 { self.config.id(next_id()) } else { self.config };
+        let config = if config.seed == 0 { config.seed(random_seed()) } else { config };
         let send_buffer = config.send_buffer;
         let core = Connection::new(self.role, config, now());
         let shared = Arc::new(Shared::new(core, send_buffer, Box::new(writer)));
@@ -349,6 +351,12 @@ const INPUT_AT_ONCE: usize = 256 * 1024;
 fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A number that nobody knows beforehand, and unlike those of other sessions: the keys of the standard library's hash
+/// tables are random.
+fn random_seed() -> u64 {
+    RandomState::new().hash_one(next_id())
 }
 
 /// How long the peer may take to close a connection after CLOSE.

@@ -345,7 +345,7 @@ impl Ends {
     }
 
     fn begun(pipe: usize, in_a_crowd: bool) -> Self {
-        let config = Config::default().hello_window(16 * 1024).start_window(16 * 1024).grease(false);
+        let config = Config::default().hello_window(16 * 1024).start_window(16 * 1024).grease(false).seed(1);
         let config = config.max_peer_streams(if pipe > 10_000 { 1 } else { 4 });
         let ((into_far, from_near), (into_near, from_far)) = (pipe_of(pipe), pipe_of(pipe));
         let builder = |role| Builder { in_a_crowd, ..Builder::new(role).config(config.clone()) };
