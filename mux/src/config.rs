@@ -10,7 +10,11 @@ use std::time::Duration;
 ///
 /// Memory that a peer can make this side hold is at most the [`pool`](Self::pool), plus for each stream the larger of
 /// the [`floor`](Self::FLOOR_BYTES) and the [`hello window`](Self::hello_window), plus about 8 KiB a stream, plus 32 MiB
-/// of read buffers that frames which nobody reads may keep alive.
+/// of read buffers that frames which nobody reads may keep alive. Chunks that an application has taken without copying them are
+/// its own: each may keep a read buffer of 256 KiB alive for as long as it is held.
+///
+/// A session that nobody has greeted holds a read buffer of 4 KiB. Buffers grow with what moves, to about 2.5 MiB, and are
+/// given back once nothing has moved for 10 s or more.
 ///
 /// ```
 /// use adit_mux::Config;

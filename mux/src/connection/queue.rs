@@ -221,6 +221,14 @@ impl Pool {
         self.held
     }
 
+    /// Gives back to the system what nobody borrows.
+    pub(crate) fn shrink(&mut self) {
+        self.tails = VecDeque::new();
+        self.buffers = Vec::new();
+        self.tailed = Vec::new();
+        self.shared = None;
+    }
+
     fn lend(&mut self) -> Box<Buffers> {
         self.lent += 1;
         self.tailed.pop().or_else(|| self.buffers.pop()).unwrap_or_default()
@@ -333,6 +341,23 @@ mod tests {
             assert_eq!(&out, b"first and more");
         }
         assert_eq!((pool.lent, pool.held, pool.buffers.len() + pool.tailed.len()), (0, 0, 100));
+    }
+
+    #[test]
+    fn a_pool_that_shrinks_keeps_what_is_borrowed() {
+        let (mut one, mut two, mut pool) = (ChunkQueue::default(), ChunkQueue::default(), Pool::new(16));
+        for queue in [&mut one, &mut two] {
+            queue.push_copy(&[1; 100], &mut pool);
+        }
+        two.clear(&mut pool);
+        assert!(!pool.tailed.is_empty());
+        pool.shrink();
+        assert!(pool.tailed.is_empty() && pool.tails.is_empty());
+        assert_eq!((pool.lent, pool.held), (1, 100));
+        one.push_copy(&[2; 20], &mut pool);
+        let mut out = [0; 200];
+        assert_eq!(one.read(&mut out, &mut pool), 120);
+        assert_eq!(out[100..120], [2; 20]);
     }
 
     #[test]

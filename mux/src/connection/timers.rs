@@ -20,6 +20,10 @@ pub(super) struct Timers {
     pub(super) stingy_since: Option<Instant>,
     /// Whether `stingy_since` was set outside of what the driver awaits, who is to look at its timer.
     pub(super) is_new: bool,
+    /// When it was last looked whether the session rests, and how much payload had moved by then.
+    looked: (Instant, u64),
+    /// Whether the session has come to rest since the driver last asked.
+    rests: bool,
     /// The pause before a keepalive, with its jitter.
     keepalive: Duration,
 }
@@ -39,6 +43,8 @@ impl Timers {
             stalled_since: None,
             stingy_since: None,
             is_new: false,
+            looked: (now, 0),
+            rests: false,
             keepalive,
         }
     }
@@ -88,6 +94,29 @@ impl Connection {
             self.advance_drain();
         }
         self.grant_streams();
+        self.look_for_rest();
+    }
+
+    /// Gives buffers back once nothing has moved for a while. Keepalive sees to it that somebody looks now and then.
+    fn look_for_rest(&mut self) {
+        const WHILE: Duration = Duration::from_secs(10);
+        let moved = self.stats.payload_sent + self.stats.payload_received;
+        let (since, before) = self.timers.looked;
+        if self.now.saturating_duration_since(since) < WHILE {
+            return;
+        }
+        self.timers.looked = (self.now, moved);
+        if moved == before {
+            self.recv_pool.shrink();
+            self.send_pool.shrink();
+            self.timers.rests = true;
+        }
+    }
+
+    /// Whether the session has come to rest since this was last asked.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn take_rest(&mut self) -> bool {
+        std::mem::take(&mut self.timers.rests)
     }
 
     /// Takes note that the connection took `bytes` octets of output, and whether some are left.

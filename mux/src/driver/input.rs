@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 pub(super) struct Input {
     io: Box<dyn AsyncRead + Send + Unpin>,
     segment: BytesMut,
+    /// How long segments are: from [`FIRST_BYTES`] to [`SEGMENT_BYTES`].
+    size: usize,
     /// Segments that were used up while their slices were held, oldest first; at most [`SPARES`].
     spares: VecDeque<BytesMut>,
     /// Whether the connection has just said that it has no more, and will wake the driver when it has.
@@ -23,8 +25,8 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn new(io: Box<dyn AsyncRead + Send + Unpin>) -> Self {
-        let segment = BytesMut::with_capacity(SEGMENT_BYTES);
-        Self { io, segment, spares: VecDeque::new(), is_drained: false, end: None }
+        let segment = BytesMut::with_capacity(FIRST_BYTES);
+        Self { io, segment, size: FIRST_BYTES, spares: VecDeque::new(), is_drained: false, end: None }
     }
 
     /// The next octets; none at the end.
@@ -58,7 +60,12 @@ impl Input {
         if self.segment.is_empty() {
             return Poll::Pending;
         }
-        Poll::Ready(Ok(self.segment.split().freeze()))
+        let octets = self.segment.split().freeze();
+        if octets.len() >= self.size {
+            // There may be more than fits: as a rule there is soon.
+            self.resize((self.size * 4).min(SEGMENT_BYTES));
+        }
+        Poll::Ready(Ok(octets))
     }
 
     /// Whether the last [`poll`](Self::poll) gave all that there was.
@@ -75,15 +82,28 @@ impl Input {
         Poll::Ready(Ok(self.segment.split().freeze()))
     }
 
+    /// Begins anew with a small segment.
+    pub(super) fn shrink(&mut self) {
+        self.resize(FIRST_BYTES);
+    }
+
+    fn resize(&mut self, size: usize) {
+        if size != self.size {
+            self.size = size;
+            self.spares = VecDeque::new();
+            self.segment = BytesMut::with_capacity(size);
+        }
+    }
+
     /// Takes the whole segment back if its readers are done with it; goes on behind their slices, or to another
     /// segment, if not.
     fn make_room(&mut self) {
-        if self.segment.try_reclaim(SEGMENT_BYTES) || self.segment.capacity() >= ENOUGH {
+        if self.segment.try_reclaim(self.size) || self.segment.capacity() >= ENOUGH.min(self.size) {
             return;
         }
         self.spares.push_back(std::mem::take(&mut self.segment));
         if let Some(mut oldest) = self.spares.pop_front() {
-            if oldest.try_reclaim(SEGMENT_BYTES) {
+            if oldest.try_reclaim(self.size) {
                 self.segment = oldest;
                 return;
             }
@@ -91,10 +111,12 @@ impl Input {
                 self.spares.push_back(oldest);
             }
         }
-        self.segment = BytesMut::with_capacity(SEGMENT_BYTES);
+        self.segment = BytesMut::with_capacity(self.size);
     }
 }
 
+/// How much is read at once to begin with, and after a rest: enough for a HELLO and short messages.
+const FIRST_BYTES: usize = 4 * 1024;
 /// How much is read at once at most.
 const SEGMENT_BYTES: usize = 256 * 1024;
 /// How much is worth handing on before the connection is asked again, and how much room a read should find.

@@ -283,10 +283,14 @@ impl Driver {
             }
             let now = now();
             // What becomes due by that wakes the driver again.
-            deadline = self.shared.with(|state| {
+            let rests;
+            (deadline, rests) = self.shared.with(|state| {
                 state.core.handle_timeout(now);
-                state.core.poll_timeout()
+                (state.core.poll_timeout(), state.core.take_rest())
             });
+            if rests {
+                self.input.shrink();
+            }
         }
     }
 
