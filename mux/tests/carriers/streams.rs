@@ -15,6 +15,7 @@ on_every_carrier! {
     the_acceptor_may_speak_first
     megabytes_arrive_whole_in_chunks_and_in_slices
     a_reset_and_a_stop_end_one_half_each_with_its_code
+    a_stop_right_behind_the_open_is_heard_whatever_else_goes_on
     a_refused_stream_fails_on_both_halves_with_the_code
     a_stream_nobody_takes_up_is_refused
     m14_half_close_is_no_close
@@ -26,6 +27,8 @@ on_every_carrier! {
     two_streams_are_relayed_with_their_codes
     a_write_after_the_end_is_an_error_of_the_stream
 }
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| u8::try_from((at ^ (at >> 8)) % 251).unwrap()).collect()
@@ -141,6 +144,26 @@ async fn a_reset_and_a_stop_end_one_half_each_with_its_code(on: On) {
         let error = write_until_stopped(&mut theirs).await;
         assert_eq!(error, StreamError::Stopped { code: CloseCode::UPSTREAM_TIMEOUT });
     }
+}
+
+async fn a_stop_right_behind_the_open_is_heard_whatever_else_goes_on(on: On) {
+    let mut pair = Pair::new(on).await;
+    let busy = pair.gateway.session.clone();
+    let busy = tokio::spawn(async move {
+        loop {
+            // Datagrams are the session's work, beside that of its streams.
+            let _ = busy.send_datagram(1, Bytes::from_static(b"x"));
+            tokio::task::yield_now().await;
+        }
+    });
+    for _ in 0..300 {
+        let mut ours = pair.agent.session.open("head").await.unwrap();
+        ours.stop(CloseCode::UPSTREAM_TIMEOUT);
+        let mut theirs = pair.gateway.accept().await;
+        let error = tokio::time::timeout(PATIENCE, write_until_stopped(&mut theirs)).await.unwrap();
+        assert_eq!(error, StreamError::Stopped { code: CloseCode::UPSTREAM_TIMEOUT });
+    }
+    busy.abort();
 }
 
 async fn a_refused_stream_fails_on_both_halves_with_the_code(on: On) {

@@ -228,6 +228,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             }
             if session {
                 self.is_time_due = true;
+                self.turn_what_came();
                 self.poll_session();
                 if let Some(end) = self.poll_end() {
                     return Poll::Ready(end);
@@ -236,6 +237,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         }
         task.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Looks at the streams that became ready by the last read: a STOP behind it on the control stream may name one of them,
+    /// and whoever reads in the order of HTTP/2's frames knows it then (SPEC 15.3 rule 4).
+    fn turn_what_came(&mut self) {
+        if !self.news.is_empty() {
+            return;
+        }
+        let mut news = std::mem::take(&mut self.news);
+        self.shared.ready.swap(&mut news);
+        for place in news.places.drain(..) {
+            self.turn(place);
+        }
+        self.news = news;
     }
 
     /// Looks at one stream.

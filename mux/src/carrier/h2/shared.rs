@@ -320,6 +320,11 @@ impl Ready {
         }
     }
 
+    /// Everything that is ready by now, into `news`, which is empty.
+    pub(super) fn swap(&self, news: &mut Places) {
+        std::mem::swap(&mut self.queue().news, news);
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
