@@ -226,6 +226,69 @@ async fn a_budget_of_bytes_ends_streams_and_lets_nobody_in_once_it_is_spent() {
     assert!(refused.starts_with("HTTP/1.1 403") && refused.contains("CONTACT_OWNER"), "{refused}");
 }
 
+#[tokio::test]
+async fn an_agent_that_comes_back_with_terms_of_its_own_opens_nothing_and_lifts_no_cap() {
+    let world = World::start().await;
+    let upstream = Mirror::start().await;
+    let mut first = world.agent(http_tunnel(upstream, "my-app"));
+    first.serving().await;
+    let policy = json!({
+        "auth_mode": "authenticated",
+        "deny_paths": ["/admin"],
+        "allow_methods": ["GET", "HEAD"],
+        "byte_budget": 1_000_000,
+        "rate_per_minute": 1000,
+        "http_keep_alive": true,
+    });
+    let (status, closed) = world.api("PUT", "/tunnels/my-app/policy", policy.clone()).await;
+    assert_eq!(status, 200, "{closed}");
+    let token = format!("x-adit-authorization: Bearer {}\r\n", closed["auth_token"].as_str().unwrap());
+    let terms =
+        Terms { rate: Some(60_000), wake_on_http: true, no_http_keep_alive: true, ..Terms::default() };
+    let mut second = world.agent_on(http_tunnel(upstream, "my-app"), terms);
+    second.serving().await;
+    assert!(visit(&world, "").await.starts_with("HTTP/1.1 401"), "still closed");
+    assert!(visit(&world, &token).await.starts_with("HTTP/1.1 200"), "by the same token");
+    let denied = raw(world.http().await, &request(&world, "/admin", &token)).await;
+    assert!(denied.starts_with("HTTP/1.1 403"), "{denied}");
+    let (_, shown) = world.api("GET", "/tunnels/my-app", Value::Null).await;
+    for (term, owners) in policy.as_object().unwrap() {
+        assert_eq!(&shown["policy"][term], owners, "{term}");
+    }
+    assert_eq!(shown["policy"]["wake_on_http"], true, "the owner left that to the agent");
+    // What is asked for in so many words, and would open the tunnel, is refused.
+    for wider in [
+        Terms { auth: Some("open".to_owned()), ..Terms::default() },
+        Terms { allow_methods: vec!["POST".to_owned()], ..Terms::default() },
+    ] {
+        let mut agent = world.agent_on(http_tunnel(upstream, "my-app"), wider);
+        assert_eq!(agent.stopped().await.0, "FORBIDDEN");
+        assert!(visit(&world, "").await.starts_with("HTTP/1.1 401"));
+    }
+    // The agent may ask for less than the owner allows.
+    let narrower = Terms { rate: Some(1), allow_methods: vec!["GET".to_owned()], ..Terms::default() };
+    world.agent_on(http_tunnel(upstream, "my-app"), narrower).serving().await;
+    let (_, shown) = world.api("GET", "/tunnels/my-app", Value::Null).await;
+    assert_eq!(shown["policy"]["rate_per_minute"], 1);
+    assert_eq!(shown["policy"]["allow_methods"], json!(["GET"]));
+}
+
+#[tokio::test]
+async fn an_agent_that_says_less_than_before_leaves_its_tunnel_as_it_was() {
+    let world = World::start().await;
+    let upstream = Mirror::start().await;
+    let mut agent = world.agent_on(http_tunnel(upstream, "my-app"), authenticated());
+    let token = format!("x-adit-authorization: Bearer {}\r\n", visitor_token(&mut agent).await);
+    let terms = Terms { rate: Some(1000), ..Terms::default() };
+    world.agent_on(http_tunnel(upstream, "my-app"), terms).serving().await;
+    assert!(visit(&world, "").await.starts_with("HTTP/1.1 401"));
+    assert!(visit(&world, &token).await.starts_with("HTTP/1.1 200"));
+    // What no owner decided, the agent may change.
+    let open = Terms { auth: Some("open".to_owned()), ..Terms::default() };
+    world.agent_on(http_tunnel(upstream, "my-app"), open).serving().await;
+    assert!(visit(&world, "").await.starts_with("HTTP/1.1 200"));
+}
+
 fn authenticated() -> Terms {
     Terms { auth: Some("authenticated".to_owned()), ..Terms::default() }
 }

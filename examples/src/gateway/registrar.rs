@@ -276,17 +276,18 @@ impl Registrar {
         let Books { tunnels, ports, .. } = &mut *books;
         let tunnel = tunnels.get_mut(&name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
         let place = self.place(applicant, tunnel.record.id(), &wish.before)?;
+        let asked = wish.document.map(|asked| asked.over(&tunnel.document, &tunnel.owners_document));
+        let terms = match asked.transpose()? {
+            Some(document) => Some((document.clone(), document.rebuild(&tunnel.policy)?)),
+            None => None,
+        };
         tunnel.record.update(wish.details).map_err(|error| Refusal::from(&error))?;
         tunnel.is_private = wish.is_private;
         let taken_back = tunnel.port.take_if(|_| wish.is_private);
         if let (Some(port), Some(ports)) = (taken_back, ports.of(tunnel.protocol)) {
             ports.release(tunnel.record.id(), port.lease.port());
         }
-        let mut token = None;
-        if let Some(document) = wish.document {
-            let built = document.build(&tunnel.policy)?;
-            token = tunnel.set_policy(document, built);
-        }
+        let token = terms.and_then(|(document, built)| tunnel.set_policy(document, built));
         tunnel.connection.receive_agent(
             SystemTime::now(),
             applicant.address,

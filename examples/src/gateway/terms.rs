@@ -1,12 +1,13 @@
 //! A tunnel's policy as its owner writes it, in the admin API or in a registration.
 
+mod asked;
+
 use crate::random;
 use adit_errors::{Code, Refusal};
 use adit_router::{
     AddressLimit, AuthMode, BasicUsers, ByteBudget, FieldRules, PathRules, Policy, PolicyError, Rate,
     Receiver, SourceRules, Validator, VisitorToken, WebhookCheck, WebhookDemand, WebhookSecret,
 };
-use adit_wire_proto::control::{self, Register};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,38 +98,6 @@ pub(super) struct Built {
 }
 
 impl PolicyDocument {
-    /// What a registration asks for; `None` if it leaves all to the gateway.
-    pub(super) fn of_registration(register: &Register) -> Option<Self> {
-        let control::Policy {
-            allow_methods,
-            allow_networks,
-            deny_networks,
-            rate_per_minute,
-            bandwidth,
-            http_keep_alive,
-            wake_on_http,
-            ..
-        } = register.policy.clone();
-        let auth_mode = match register.auth_mode {
-            control::AuthMode::UNSPECIFIED => None,
-            control::AuthMode::OPEN => Some("open"),
-            control::AuthMode::AUTHENTICATED => Some("authenticated"),
-            _ => Some("unknown"),
-        };
-        let asks_nothing = auth_mode.is_none() && register.policy == control::Policy::default();
-        (!asks_nothing).then(|| Self {
-            auth_mode: auth_mode.map(str::to_owned),
-            allow_methods,
-            allow_networks,
-            deny_networks,
-            rate_per_minute,
-            bandwidth,
-            http_keep_alive,
-            wake_on_http,
-            ..Self::default()
-        })
-    }
-
     /// Whether anything here is about requests, so that octets which nobody reads can't be held to it.
     pub(super) fn rules_requests(&self) -> bool {
         let fields = [&self.request_headers, &self.response_headers];
@@ -163,6 +132,15 @@ impl PolicyDocument {
         let address = self.rate_per_minute_per_address.map(Rate::per_minute).transpose().map_err(refused)?;
         let policy = policy.limits_of(before).rate(rate).address_rate(address.map(AddressLimit::new));
         Ok(Built { policy, token })
+    }
+
+    /// The same for terms that an agent changed, which are never about webhooks: what was seen of those stays known.
+    ///
+    /// # Errors
+    /// As of [`build`](Self::build).
+    pub(super) fn rebuild(&self, before: &Policy) -> Result<Built, Refusal> {
+        let Built { policy, token } = self.build(before)?;
+        Ok(Built { policy: policy.webhook(before.webhook_check().cloned()), token })
     }
 
     fn auth(&self, before: &AuthMode) -> Result<(AuthMode, Option<VisitorToken>), AuthError> {

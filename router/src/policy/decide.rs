@@ -163,6 +163,12 @@ impl Policy {
         &self.shares
     }
 
+    /// Whose signature webhooks must bear, to publish it with other terms: it remembers what was delivered.
+    #[must_use]
+    pub fn webhook_check(&self) -> Option<&Arc<WebhookCheck>> {
+        self.webhook.as_ref()
+    }
+
     /// The budget to charge the bytes of visits to.
     #[must_use]
     pub fn byte_budget(&self) -> Option<&Arc<ByteBudget>> {

@@ -122,7 +122,7 @@ impl Registrar {
         tunnel.record.update(said).map_err(|error| Refusal::from(&error))?;
         let mut token = None;
         if let (Some(document), Some(built)) = (&new.policy, built) {
-            token = tunnel.set_policy(document.clone(), built);
+            token = tunnel.set_owners_policy(document.clone(), built);
         }
         self.publish(&tunnel)?;
         let view = self.view(&tunnel, token);
@@ -193,7 +193,7 @@ impl Registrar {
     ) -> Result<TunnelView, Refusal> {
         self.with(id, |registrar, tunnel| {
             let built = document.build(&tunnel.policy)?;
-            let token = tunnel.set_policy(document, built);
+            let token = tunnel.set_owners_policy(document, built);
             registrar.settle(tunnel)?;
             Ok(registrar.view(tunnel, token))
         })

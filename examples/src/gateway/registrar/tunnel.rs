@@ -33,6 +33,8 @@ pub(super) struct Tunnel {
     pub(super) port: Option<PublicPort>,
     pub(super) connection: Connection,
     pub(super) document: PolicyDocument,
+    /// The part of it that its owner set, whom no agent overrules.
+    pub(super) owners_document: PolicyDocument,
     pub(super) policy: Arc<Policy>,
     pub(super) paces: Option<Arc<Paces>>,
     pub(super) life: Arc<Life>,
@@ -78,6 +80,7 @@ impl Registrar {
             port: None,
             connection: Connection::new(),
             document: PolicyDocument::default(),
+            owners_document: PolicyDocument::default(),
             policy: Arc::new(Policy::new()),
             paces: None,
             life: Arc::new(Life::new(name.as_str(), wake.clone(), *wake_limits, *idle_after)),
@@ -86,6 +89,16 @@ impl Registrar {
 }
 
 impl Tunnel {
+    /// Takes the policy of its owner, and gives back the token that was made for it.
+    pub(super) fn set_owners_policy(
+        &mut self,
+        document: PolicyDocument,
+        built: Built,
+    ) -> Option<VisitorToken> {
+        self.owners_document = document.clone();
+        self.set_policy(document, built)
+    }
+
     /// Takes another policy, and gives back the token that was made for it.
     pub(super) fn set_policy(&mut self, document: PolicyDocument, built: Built) -> Option<VisitorToken> {
         self.life.set_keep_alive(document.http_keep_alive.unwrap_or(true));
