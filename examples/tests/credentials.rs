@@ -3,6 +3,7 @@
 
 mod support;
 
+use adit_examples::agent::Terms;
 use adit_examples::gateway::{Config, Gateway};
 use adit_router::Cents;
 use adit_wire_proto::credential::Credential;
@@ -171,6 +172,49 @@ async fn a_restart_forgets_no_revocation_of_the_connect_secret() {
     let world = open(&config, folder, Some(secret)).await;
     let mut agent = world.agent(http_tunnel(upstream.address, "my-app"));
     assert_eq!(agent.stopped().await.0, "AUTH_FAILED");
+}
+
+#[tokio::test]
+async fn w24_no_credential_takes_the_tunnel_of_another_until_that_one_is_revoked() {
+    let world = World::start().await;
+    let (ours, theirs) = (Greeter::start("ours").await, Greeter::start("theirs").await);
+    let (id, key) = mint(&world, json!({ "name": "ci" })).await;
+    let (_, other) = mint(&world, json!({ "name": "another's" })).await;
+    let start =
+        |to: &Greeter, name: &str, key: &str| Agent::start(http_tunnel(to.address, name), world.link(), key);
+    let mut agent = start(&ours, "my-app", &key);
+    agent.serving().await;
+    assert_eq!(start(&theirs, "my-app", &other).stopped().await.0, "FORBIDDEN");
+    let visit = async |name: &str| raw(world.http().await, &get(&world.host(name))).await;
+    assert!(visit("my-app").await.ends_with("ours"));
+    // What the owner reserved is whose agent comes first.
+    assert_eq!(world.api("POST", "/tunnels", json!({ "name": "my-site" })).await.0, 201);
+    start(&theirs, "my-site", &other).serving().await;
+    assert_eq!(start(&ours, "my-site", &key).stopped().await.0, "FORBIDDEN");
+    assert!(visit("my-site").await.ends_with("theirs"));
+    // A credential that is good no longer keeps no tunnel from the others.
+    assert_eq!(world.api("DELETE", &format!("/tokens/{id}"), Value::Null).await.0, 200);
+    assert_eq!(agent.stopped().await.0, "AUTH_FAILED");
+    start(&theirs, "my-app", &other).serving().await;
+    assert!(visit("my-app").await.ends_with("theirs"));
+}
+
+#[tokio::test]
+async fn w24_a_private_tunnel_is_not_made_public_by_the_credential_of_another() {
+    let world = World::start().await;
+    let upstream = Greeter::start("a").await;
+    let (_, key) = mint(&world, json!({ "name": "ci" })).await;
+    let (_, other) = mint(&world, json!({ "name": "another's" })).await;
+    let private = Terms { private: true, ..Terms::default() };
+    let start = |terms: Terms, key: &str| {
+        Agent::start_on(http_tunnel(upstream.address, "my-app"), terms, world.link(), key)
+    };
+    start(private.clone(), &key).serving().await;
+    for terms in [private, Terms::default()] {
+        assert_eq!(start(terms, &other).stopped().await.0, "FORBIDDEN");
+    }
+    let visit = raw(world.http().await, &get(&world.host("my-app"))).await;
+    assert!(visit.starts_with("HTTP/1.1 404"), "{visit}");
 }
 
 async fn open(config: &Config, folder: Folder, secret: Option<String>) -> World {

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod details;
+mod holder;
 mod owner;
 mod ports;
 mod sharing;
@@ -130,7 +131,7 @@ impl Registrar {
         }
         let details = details::of_registration(wanted)?;
         let name = self.claim(&wanted.claim)?.into_name();
-        let entered = self.enter(&name, reach::owner_of(applicant.credential), protocol, ttl)?;
+        let entered = self.enter(&name, applicant.credential, protocol, ttl)?;
         let is_private = match wanted.visibility {
             Visibility::PUBLIC => false,
             Visibility::PRIVATE => true,
@@ -248,13 +249,14 @@ impl Registrar {
     fn enter(
         &self,
         name: &TunnelName,
-        owner: OwnerId,
+        credential: CredentialId,
         protocol: Protocol,
         ttl: Option<Duration>,
     ) -> Result<Entered, Refusal> {
-        let mut books = self.books();
+        let (mut books, owner) = (self.books(), reach::owner_of(credential));
         let tunnel =
             books.tunnels.entry(name.clone()).or_insert_with(|| self.new_tunnel(name, owner, protocol, ttl));
+        self.check_holder(tunnel, credential)?;
         if tunnel.protocol != protocol {
             // A tunnel is what its name and its way of ending TLS say; what carried TLS through can't be ended here.
             return Err(Refusal::new(Code::CONFLICT, "this name belongs to a tunnel of another kind"));
@@ -275,6 +277,8 @@ impl Registrar {
         books.next_registration = registration.next().ok_or_else(Refusal::internal)?;
         let Books { tunnels, ports, .. } = &mut *books;
         let tunnel = tunnels.get_mut(&name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+        // Asked again: meanwhile another one may have come first to a tunnel that was nobody's.
+        self.check_holder(tunnel, applicant.credential)?;
         let place = self.place(applicant, tunnel.record.id(), &wish.before)?;
         let asked = wish.document.map(|asked| asked.over(&tunnel.document, &tunnel.owners_document));
         let terms = match asked.transpose()? {
@@ -283,6 +287,7 @@ impl Registrar {
         };
         tunnel.record.update(wish.details).map_err(|error| Refusal::from(&error))?;
         tunnel.is_private = wish.is_private;
+        self.hold(tunnel, applicant.credential);
         let taken_back = tunnel.port.take_if(|_| wish.is_private);
         if let (Some(port), Some(ports)) = (taken_back, ports.of(tunnel.protocol)) {
             ports.release(tunnel.record.id(), port.lease.port());

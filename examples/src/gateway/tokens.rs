@@ -131,6 +131,12 @@ impl Tokens {
         good.into_iter().flatten().any(|verifier| SecretDigest::of(&verifier.to_octets()) == presented)
     }
 
+    /// Whether this credential opens sessions still: it was not revoked, and its time is not over.
+    pub(super) fn is_valid(&self, id: CredentialId) -> bool {
+        let record = self.find(id).map(|known| known.keyring.record());
+        record.is_some_and(|record| record.candidates(moment().system()).iter().any(Option::is_some))
+    }
+
     /// Mints a credential, for the owner or for a master key. It is shown this once.
     pub(super) fn mint(
         &self,

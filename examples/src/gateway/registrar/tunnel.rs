@@ -15,6 +15,7 @@ use adit_router::{
     VisitorToken,
 };
 use adit_wire_proto::Protocol;
+use adit_wire_proto::credential::CredentialId;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,8 +25,10 @@ use tokio::task::AbortHandle;
 pub(super) struct Tunnel {
     pub(super) record: Record,
     pub(super) protocol: Protocol,
-    /// Whose credential made it.
+    /// To whom it is visible without a grant.
     pub(super) owner: OwnerId,
+    /// Whose agents serve it; nobody's until one did.
+    pub(super) holder: Option<CredentialId>,
     /// Other agents reach it, and no visitor.
     pub(super) is_private: bool,
     pub(super) reach: ReachDocument,
@@ -74,6 +77,7 @@ impl Registrar {
             record,
             protocol,
             owner,
+            holder: None,
             is_private: false,
             reach: ReachDocument::default(),
             visibility: Arc::new(Visibility::of(owner)),
