@@ -1,6 +1,6 @@
 //! Keys that make keys: a master key mints project keys and opens no tunnels itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use adit_errors::{Code, Refusal};
 
@@ -14,8 +14,11 @@ use adit_errors::{Code, Refusal};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
-    /// At most `MAX_KEYS`. A revoked key stays, so that its id never means another.
+    /// Those that are good; at most `MAX_KEYS`.
     keys: BTreeMap<KeyId, Key>,
+    /// The ids of those that are not any more, so that they mean no others; at most `MAX_REVOKED`. Who revokes much makes
+    /// room for himself alone: beyond the bound the id revoked first is forgotten, and refused like any that never was.
+    revoked: VecDeque<KeyId>,
 }
 
 impl Credentials {
@@ -30,7 +33,7 @@ impl Credentials {
     /// # Errors
     /// [`DelegationError`]; nothing is changed then.
     pub fn add_master(&mut self, id: KeyId) -> Result<(), DelegationError> {
-        self.add(id, Key { parent: None, is_revoked: false })
+        self.add(id, Key { parent: None })
     }
 
     /// Adds a project key, minted by the master key `by`.
@@ -39,7 +42,7 @@ impl Credentials {
     /// [`DelegationError`]; nothing is changed then.
     pub fn mint(&mut self, by: KeyId, id: KeyId) -> Result<(), DelegationError> {
         match self.kind(by) {
-            Some(KeyKind::Master) => self.add(id, Key { parent: Some(by), is_revoked: false }),
+            Some(KeyKind::Master) => self.add(id, Key { parent: Some(by) }),
             Some(KeyKind::Project) => Err(DelegationError::NotMaster {}),
             None => Err(DelegationError::Unknown {}),
         }
@@ -47,13 +50,15 @@ impl Credentials {
 
     /// Revokes a key and all that it minted. Returns those that were good until now: close their sessions.
     pub fn revoke(&mut self, id: KeyId) -> Vec<KeyId> {
-        let is_hit = |other: KeyId, key: &Key| !key.is_revoked && (other == id || key.parent == Some(id));
-        let hit = self.keys.iter_mut().filter(|(other, key)| is_hit(**other, key));
-        hit.map(|(other, key)| {
-            key.is_revoked = true;
-            *other
-        })
-        .collect()
+        let hit: Vec<_> = self
+            .keys
+            .extract_if(.., |other, key| *other == id || key.parent == Some(id))
+            .map(|(id, _)| id)
+            .collect();
+        self.revoked.extend(&hit);
+        let excess = self.revoked.len().saturating_sub(MAX_REVOKED);
+        self.revoked.drain(..excess);
+        hit
     }
 
     /// Whether a key may open tunnels.
@@ -72,12 +77,12 @@ impl Credentials {
     /// What a key is; `None` if it is revoked or unknown.
     #[must_use]
     pub fn kind(&self, id: KeyId) -> Option<KeyKind> {
-        let key = self.keys.get(&id).filter(|key| !key.is_revoked)?;
+        let key = self.keys.get(&id)?;
         Some(if key.parent.is_some() { KeyKind::Project } else { KeyKind::Master })
     }
 
     fn add(&mut self, id: KeyId, key: Key) -> Result<(), DelegationError> {
-        if self.keys.contains_key(&id) {
+        if self.keys.contains_key(&id) || self.revoked.contains(&id) {
             return Err(DelegationError::Known {});
         }
         if self.keys.len() >= MAX_KEYS {
@@ -117,7 +122,7 @@ pub enum DelegationError {
     /// There is no such key, or it is revoked.
     #[error("the credential is not valid")]
     Unknown {},
-    /// The id is taken, if only by a revoked key.
+    /// The id is taken, if only by a revoked key. Choose ids at random, which also keeps them from coming back later.
     #[error("the key's id is taken")]
     Known {},
     /// A project key mints nothing.
@@ -126,7 +131,7 @@ pub enum DelegationError {
     /// A master key opens nothing: mint a project key.
     #[error("a master key opens no tunnels; mint a project key")]
     MasterOpensNothing {},
-    /// As many keys as an organisation may have, revoked ones included.
+    /// As many good keys as an organisation may have. Revoke one that is not needed.
     #[error("an organisation has at most {max_keys} keys")]
     TooMany {
         /// The bound.
@@ -150,10 +155,10 @@ impl From<&DelegationError> for Refusal {
 struct Key {
     /// The master key that minted it; `None` for a master key.
     parent: Option<KeyId>,
-    is_revoked: bool,
 }
 
 const MAX_KEYS: usize = 10_000;
+const MAX_REVOKED: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -189,6 +194,35 @@ mod tests {
         let unknown = keys.check_may_open(KeyId::from_u128(99)).unwrap_err();
         assert_eq!(Refusal::from(&revoked), Refusal::from(&unknown));
         assert_eq!(keys.mint(MASTER, PROJECT), Err(DelegationError::Known {}), "an id is used once");
+    }
+
+    #[test]
+    fn revoked_keys_take_no_room_from_good_ones_and_the_first_of_too_many_is_forgotten_and_still_refused() {
+        let mut keys = keys();
+        let others = keys.keys.len();
+        let last = u128::try_from(MAX_REVOKED).unwrap() + 1;
+        for number in 100..100 + last {
+            let id = KeyId::from_u128(number);
+            assert_eq!(keys.mint(MASTER, id), Ok(()), "{number}");
+            assert_eq!(keys.revoke(id), [id]);
+        }
+        assert_eq!((keys.keys.len(), keys.revoked.len()), (others, MAX_REVOKED));
+        for number in [100, 99 + last] {
+            assert_eq!(keys.check_may_open(KeyId::from_u128(number)), Err(DelegationError::Unknown {}));
+        }
+        assert_eq!(keys.mint(MASTER, KeyId::from_u128(99 + last)), Err(DelegationError::Known {}));
+        assert_eq!(keys.check_may_open(PROJECT), Ok(()));
+    }
+
+    #[test]
+    fn good_keys_have_a_bound_and_one_that_is_revoked_makes_room() {
+        let mut keys = keys();
+        let ids = (100..).map(KeyId::from_u128);
+        let refused = ids.map(|id| keys.mint(MASTER, id)).find(Result::is_err).unwrap();
+        assert_eq!(refused, Err(DelegationError::TooMany { max_keys: MAX_KEYS }));
+        assert_eq!(keys.keys.len(), MAX_KEYS);
+        keys.revoke(PROJECT);
+        assert_eq!(keys.mint(MASTER, KeyId::from_u128(1 << 100)), Ok(()));
     }
 
     fn keys() -> Credentials {
