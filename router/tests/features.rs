@@ -30,6 +30,32 @@ fn every_test_that_the_page_of_features_names_exists() {
     }
 }
 
+/// The numbered cases of hostile input that are about routing, access, webhooks, budgets and names that change hands.
+#[test]
+fn every_numbered_case_is_in_the_name_of_a_test_or_said_to_be_another_crates() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    ["src", "tests"].iter().for_each(|folder| read_all(&root.join(folder), &mut sources));
+    let names: Vec<_> = sources.split("fn ").skip(1).filter_map(|rest| rest.split('(').next()).collect();
+    let cases = [('r', 30), ('a', 17), ('g', 25), ('b', 20)].map(|(letter, last)| (letter, 1, last));
+    for (letter, first, last) in cases.into_iter().chain([('n', 13, 13)]) {
+        for number in first..=last {
+            let case = format!("{letter}{number:02}");
+            let is_here = names.iter().any(|name| name.split('_').any(|word| word == case));
+            let is_elsewhere = UNUSED.contains(&&*case) || ELSEWHERE.contains(&&*case);
+            assert!(is_here != is_elsewhere, "{case}");
+        }
+    }
+}
+
+/// Numbers that no case has.
+const UNUSED: [&str; 4] = ["r05", "r06", "a03", "g18"];
+
+/// The bodies of answers are the gateway's, targets the agent's and `adit-naming`'s, idempotency `adit-errors`'; their tests
+/// have these numbers.
+const ELSEWHERE: [&str; 15] =
+    ["r22", "r25", "b08", "b09", "b10", "b11", "b12", "b13", "b14", "b15", "b16", "b17", "b18", "b19", "b20"];
+
 fn read_all(folder: &Path, into: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
