@@ -9,6 +9,7 @@
 use adit_mux::{Builder, Config, Incoming, OpenError, Role, Session, SessionEnd, Stream, StreamError};
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 fn pair_with(pipe: usize, config: Config) -> (Session, Incoming, Session, Incoming) {
@@ -115,4 +116,26 @@ async fn a_ping_is_answered() {
     session.ping().await.unwrap();
     session.ping().await.unwrap();
     assert!(session.stats().rtt.is_some());
+}
+
+/// Such an end may wait for others, so that one wake is enough; not for long, and not for ever.
+#[tokio::test(start_paused = true)]
+async fn who_can_only_let_go_of_a_stream_hears_of_its_end_in_a_moment() {
+    let (session, _keep, _listener, mut incoming) = pair_with(64 * 1024, Config::default());
+    let (mut over, mut over_there) = streams(&session, &mut incoming).await;
+    let (mut busy, mut busy_there) = streams(&session, &mut incoming).await;
+    over_there.shutdown().await.unwrap();
+    assert_eq!(over.read(&mut [0; 1]).await.unwrap(), 0);
+    let end = tokio::spawn(async move { over_there.read(&mut [0; 1]).await.unwrap() });
+    let message = tokio::spawn(async move { busy_there.read(&mut [0; 1]).await.unwrap() });
+    tokio::task::yield_now().await;
+    // Both leave in one batch, so that both readers are due in one turn.
+    let sent = tokio::time::Instant::now();
+    over.shutdown().await.unwrap();
+    busy.write_all(&[1]).await.unwrap();
+    assert_eq!(message.await.unwrap(), 1);
+    assert_eq!(end.await.unwrap(), 0);
+    let held = sent.elapsed();
+    assert!(held > Duration::ZERO, "nothing was held, so this shows nothing");
+    assert!(held < Duration::from_millis(5), "{held:?} of a clock that only the waits move");
 }

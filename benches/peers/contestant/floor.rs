@@ -158,6 +158,11 @@ impl Outbox {
 
 impl Handle {
     fn send(&self, task: &Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        if octets.len() > MOST_BYTES {
+            return Poll::Ready(Err(io::Error::other(
+                "for small messages only: nothing bounds what a reader leaves",
+            )));
+        }
         let mut outbox = lock(&self.end.outbox);
         if outbox.octets.len() > OUTBOX_BYTES {
             outbox.writers.push(task.waker().clone());
@@ -243,6 +248,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The longest message. Bulk would be kept for a reader that is slower than the connection, without end.
+const MOST_BYTES: usize = 1024;
 const HEADER_BYTES: usize = 8;
 const READ_BYTES: usize = 256 * 1024;
 const OUTBOX_BYTES: usize = 256 * 1024;

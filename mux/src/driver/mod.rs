@@ -2,6 +2,7 @@
 
 mod cell;
 mod direct;
+mod ends;
 mod incoming;
 mod input;
 #[cfg(any(feature = "stream", feature = "axum", feature = "tower"))]
@@ -175,7 +176,7 @@ impl Future for Driver {
             return this.poll_closing(task);
         }
         let has_more_output = turn.has_work && this.poll_output(task, &turn);
-        let deadline = if turn.has_work { this.shared.state().core.poll_timeout() } else { turn.deadline };
+        let deadline = if turn.has_work { this.shared.state().deadline() } else { turn.deadline };
         this.poll_timer(task, deadline);
         if has_more_input || has_more_output {
             task.waker().wake_by_ref();
@@ -220,7 +221,7 @@ impl Driver {
         state.driver_runs();
         // Why it failed, if it did, is kept in the core.
         let _ = state.core.receive(now, octets);
-        state.take_wakes_into(&self.shared, &mut self.wakes);
+        state.take_wakes_of_input(now, &self.shared, &mut self.wakes);
         let turn = self.input.is_drained().then(|| state.begin_turn(&self.shared, task.waker()));
         drop(state);
         self.wakes.drain(..).for_each(Waker::wake);
@@ -286,8 +287,10 @@ impl Driver {
             let rests;
             (deadline, rests) = self.shared.with(|state| {
                 state.core.handle_timeout(now);
-                (state.core.poll_timeout(), state.core.take_rest())
+                state.ends.handle_timeout(now, &mut self.wakes);
+                (state.deadline(), state.core.take_rest())
             });
+            self.wakes.drain(..).for_each(Waker::wake);
             if rests {
                 self.input.shrink();
             }

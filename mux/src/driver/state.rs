@@ -1,6 +1,7 @@
 //! The core, and everybody who waits for it.
 
 use super::cell::{Cell, LETTER_BYTES, Letter, Letters, Mail, Posted, Source};
+use super::ends::Ends;
 use super::shared::Shared;
 use super::turns::{LastWake, Turns};
 use crate::StreamError;
@@ -24,6 +25,7 @@ pub(super) struct State {
     is_said_to_sleep: bool,
     letters: Letters,
     writers: Slab<Waker>,
+    pub(super) ends: Ends,
     /// Streams that were just taken off the list of those with letters; reused.
     collected: Vec<StreamKey>,
     /// How much may be queued for a stream that letters are taken from without asking for room.
@@ -75,6 +77,7 @@ impl State {
             is_said_to_sleep: false,
             letters: Letters::default(),
             writers: Slab::new(),
+            ends: Ends::default(),
             collected: Vec::new(),
             most_posted: (send_buffer / 2).min(MOST_POSTED).saturating_sub(LETTER_BYTES),
             acceptor: None,
@@ -227,7 +230,7 @@ impl State {
         Turn {
             has_work: is_due || has_letters || shared.is_unfinished() || self.has_blocked_writers(),
             lets_others_first,
-            deadline: self.core.poll_timeout(),
+            deadline: self.deadline(),
             is_over,
         }
     }
@@ -304,6 +307,23 @@ impl State {
 
     /// The tasks that the core's events concern; each stream's at most once.
     pub(super) fn take_wakes_into(&mut self, shared: &Shared, wakes: &mut Vec<Waker>) {
+        self.take_events(shared, wakes);
+        self.ends.take_new(wakes);
+    }
+
+    /// As [`take_wakes_into`](Self::take_wakes_into), for the driver, which comes back for those that can wait.
+    pub(super) fn take_wakes_of_input(&mut self, now: Instant, shared: &Shared, wakes: &mut Vec<Waker>) {
+        self.take_events(shared, wakes);
+        self.ends.hold(now, self.turns.are_few(), wakes);
+    }
+
+    /// When the driver has to come back, whatever comes.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let ends = self.ends.deadline();
+        self.core.poll_timeout().map_or(ends, |core| Some(ends.map_or(core, |ends| ends.min(core))))
+    }
+
+    fn take_events(&mut self, shared: &Shared, wakes: &mut Vec<Waker>) {
         while let Some(event) = self.core.poll_event() {
             match event {
                 Event::Readable(key) => self.on_readable(key, wakes),
@@ -330,6 +350,7 @@ impl State {
                     for cell in self.seats.iter().filter_map(|seat| seat.cell.as_ref()) {
                         cell.mail().takes_letters = false;
                     }
+                    self.ends.take_all(wakes);
                     for place in 0..self.seats.len() {
                         wakes.extend(self.take_writer(place));
                     }
@@ -348,6 +369,10 @@ impl State {
         let uses_mail = seat.uses_mail || !self.turns.are_few();
         let Some(cell) = seat.cell.as_ref().filter(|cell| uses_mail && cell.key == key) else {
             let Some(waker) = seat.reader.take() else { return };
+            // Its own half is over too, and nothing is left to read: it can do no more than go.
+            if self.core.unread(key) == 0 && self.core.room(key).is_err() {
+                return self.ends.came(waker);
+            }
             wakes.push(waker);
             return self.turns.woke(key, &mut seat.last_wake);
         };
