@@ -288,7 +288,7 @@ impl Driver {
             (deadline, rests) = self.shared.with(|state| {
                 state.core.handle_timeout(now);
                 state.ends.handle_timeout(now, &mut self.wakes);
-                (state.deadline(), state.core.take_rest())
+                (state.deadline(), state.take_rest())
             });
             self.wakes.drain(..).for_each(Waker::wake);
             if rests {

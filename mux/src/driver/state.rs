@@ -317,6 +317,15 @@ impl State {
         self.ends.hold(now, self.turns.are_few(), wakes);
     }
 
+    /// Whether the session has just come to rest; gives memory back then.
+    pub(super) fn take_rest(&mut self) -> bool {
+        let rests = self.core.take_rest();
+        if rests {
+            self.letters = Letters::default();
+        }
+        rests
+    }
+
     /// When the driver has to come back, whatever comes.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let ends = self.ends.deadline();
