@@ -14,6 +14,7 @@ pub mod proxy_protocol;
 pub mod quic;
 pub mod router;
 pub mod tls_modes;
+pub mod udp;
 pub mod websocket;
 pub mod wire;
 
@@ -42,6 +43,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("router_lookup", router::router_lookup),
     ("router_ports", router::router_ports),
     ("router_screen", octets::router_screen),
+    ("udp_flows", udp::udp_flows),
     ("client_hello", tls_modes::client_hello),
     ("csr", tls_modes::csr),
     ("websocket_frames", websocket::websocket_frames),

@@ -58,7 +58,9 @@ impl Handshake {
     pub fn receive(&mut self, octets: &[u8]) -> Result<Progress, ConnectError> {
         self.input.extend_from_slice(octets);
         loop {
-            let head = self.input.get(self.begin..).unwrap_or_default();
+            // What is too large is that however much of it has come: nothing beyond the limit is looked at.
+            let seen = self.input.len().min(self.max_head_bytes);
+            let head = self.input.get(self.begin..seen).unwrap_or_default();
             if !head.iter().zip(STATUS_LINE).all(|(octet, expected)| octet == expected) {
                 return Err(ConnectError::NotHttp);
             }
@@ -171,6 +173,16 @@ mod tests {
             assert_eq!(run([answer.as_bytes()], 256), expected);
             assert_eq!(run(answer.as_bytes().chunks(1), 256), expected);
         }
+    }
+
+    #[test]
+    fn regression_octets_beyond_the_limit_change_no_verdict() {
+        let interim = format!("HTTP/1.1 100 {}\r\n\r\n", "x".repeat(236));
+        assert_eq!(interim.len(), 253);
+        let answer = interim + "HTTP/2 200 OK\r\n\r\n";
+        let expected = "the proxy's answer has a head of over 256 octets";
+        assert_eq!(run([answer.as_bytes()], 256), expected);
+        assert_eq!(run(answer.as_bytes().chunks(1), 256), expected);
     }
 
     fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> String {
