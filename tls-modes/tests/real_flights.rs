@@ -14,7 +14,7 @@ use support::{HelloBuilder, Verdict, feed, key_share, records, server_name, snif
 mod support;
 
 #[test]
-fn real_flights_lead_where_they_should() {
+fn t02_t10_t12_real_flights_lead_where_they_should() {
     let mut rows = 0;
     for (row, stream) in rows_of("flights.jsonl").chain(rows_of("rerecorded.jsonl")) {
         check_row(&row, &stream);
