@@ -108,6 +108,12 @@ impl Selector {
         }
     }
 
+    /// Takes `carrier` for the one of the last session, as though that were lost now: for what a program remembers of its
+    /// last run. Say it before [`begin`](Self::begin); what is none of the [`Preferences`] is ignored.
+    pub fn recall(&mut self, now: Instant, carrier: Carrier) {
+        self.remember(now, carrier);
+    }
+
     /// Begins a race, since there is no session. Does nothing while one is under way, or a session is there.
     pub fn begin(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Idle) {

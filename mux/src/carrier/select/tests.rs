@@ -259,6 +259,21 @@ fn m27_what_worked_is_remembered_and_asked_first() {
 }
 
 #[test]
+fn m27_what_worked_in_another_run_is_asked_first_too() {
+    let mut world = World::new(Preferences::default());
+    world.selector.recall(world.now, WebSocket);
+    world.selector.begin(world.now);
+    world.listen();
+    assert_eq!(world.starts(), [WebSocket]);
+    // What isn't to be used is of no use.
+    let mut world = World::new(Preferences::new([Quic, Native]));
+    world.selector.recall(world.now, WebSocket);
+    world.selector.begin(world.now);
+    world.listen();
+    assert_eq!(world.starts(), [Quic]);
+}
+
+#[test]
 fn a_carrier_whose_session_was_lost_early_is_asked_last_until_one_lasts() {
     let mut world = World::begun(Preferences::default(), &[]);
     world.live(seconds(10));
