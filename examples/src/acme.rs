@@ -1,7 +1,10 @@
 //! How gateway and agent reach a certificate authority by ACME, and where they keep their account with it.
 
 use crate::{BoxError, files, provider};
-use adit_tls_modes::{AcmeAccount, AcmeExchange, AcmeTransport, NewAcmeAccount};
+use adit_tls_modes::{
+    AcmeAccount, AcmeExchange, AcmeSigner, AcmeTransport, AuthorisedNames, CertificateRequest,
+    CertificateStore, CsrCheck, NewAcmeAccount, PrivateKey, ServerCertificate, StoredCertificate,
+};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::{Request, Response, Uri, header};
@@ -66,6 +69,29 @@ impl Authority {
         files::write_private(&path, account.to_json().as_bytes())?;
         Ok((account, transport))
     }
+}
+
+/// The certificate that `stored` has, if it is good.
+pub(crate) fn certificate_of(stored: &StoredCertificate) -> Option<ServerCertificate> {
+    ServerCertificate::new(stored.chain.clone(), stored.key.to_der(), &provider(), SystemTime::now()).ok()
+}
+
+/// Has `name` certified for `key`, and keeps both in `store`.
+///
+/// # Errors
+/// The authority's refusal, or a store that can't be written.
+pub(crate) async fn order(
+    signer: &AcmeSigner,
+    store: &CertificateStore,
+    name: &adit_tls_modes::ServerName,
+    key: &PrivateKey,
+) -> Result<ServerCertificate, BoxError> {
+    let names = [name.clone()];
+    let request = CertificateRequest::new(&names, key)?;
+    let request = CsrCheck::new(provider()).check_der(request.der(), &AuthorisedNames::new(names)?)?;
+    let issued = signer.order(&request, SystemTime::now()).await?;
+    store.save(name.as_str(), key, &issued.chain)?;
+    Ok(ServerCertificate::new(issued.chain, key.to_der(), &provider(), SystemTime::now())?)
 }
 
 /// HTTP/1.1 over TLS, a connection for each exchange: there are ten of them in an order.

@@ -1,12 +1,11 @@
 //! A domain of the tenant's own, certified from here: the gateway passes the authority's challenge through like any other
 //! visitor, and sees no key.
 
-use crate::acme::Authority;
+use crate::acme::{Authority, certificate_of, order};
 use crate::{BoxError, provider, random};
 use adit_tls_modes::{
-    AcmeError, AcmeNext, AcmeSigner, AuthorisedNames, CertificateRequest, CertificateStore, ChallengeBoard,
-    ChallengeKind, ClientHello, CsrCheck, KeyGenerator, LiveCertificate, PrivateKey, ServerCertificate,
-    ServerName, renew_at, retry_after,
+    AcmeError, AcmeNext, AcmeSigner, CertificateStore, ChallengeBoard, ChallengeKind, ClientHello,
+    KeyGenerator, LiveCertificate, PrivateKey, ServerCertificate, ServerName, renew_at, retry_after,
 };
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -120,11 +119,8 @@ impl Domain {
     async fn certify(&self) -> Result<ServerCertificate, BoxError> {
         let store = CertificateStore::open(&self.folder)?;
         let stored = store.load(self.name.as_str(), &provider())?;
-        let now = SystemTime::now();
-        if let Some(stored) = &stored
-            && let Ok(certificate) =
-                ServerCertificate::new(stored.chain.clone(), stored.key.to_der(), &provider(), now)
-            && renew_at(certificate.not_before(), certificate.not_after(), 0) > now
+        if let Some(certificate) = stored.as_ref().and_then(certificate_of)
+            && renew_at(certificate.not_before(), certificate.not_after(), 0) > SystemTime::now()
         {
             return Ok(certificate);
         }
@@ -137,12 +133,7 @@ impl Domain {
         let signer = AcmeSigner::builder(account, transport, board, KeyGenerator::AWS_LC_RS, provider())
             .challenge(ChallengeKind::TlsAlpn01)
             .build();
-        let names = [self.name.clone()];
-        let request = CertificateRequest::new(&names, &key)?;
-        let request = CsrCheck::new(provider()).check_der(request.der(), &AuthorisedNames::new(names)?)?;
-        let issued = signer.order(&request, now).await?;
-        store.save(self.name.as_str(), &key, &issued.chain)?;
-        Ok(ServerCertificate::new(issued.chain, key.to_der(), &provider(), SystemTime::now())?)
+        order(&signer, &store, &self.name, &key).await
     }
 
     fn serve(&self, certificate: ServerCertificate) {

@@ -1,11 +1,12 @@
 //! Public certificates for the hosts of tunnels whose TLS the gateway ends: ordered by ACME, kept, renewed, served.
 
 use super::hub::Hub;
+use crate::acme::{certificate_of, order};
 use crate::{BoxError, provider, random};
 use adit_naming::{Host, HostSource};
 use adit_tls_modes::{
-    AcmeError, AcmeNext, AcmeSigner, AuthorisedNames, CertificateRequest, CertificateStore, CsrCheck,
-    EdgeHost, KeyGenerator, NamePattern, PrivateKey, ServerCertificate, ServerName, renew_at, retry_after,
+    AcmeError, AcmeNext, AcmeSigner, CertificateStore, EdgeHost, KeyGenerator, NamePattern, PrivateKey,
+    ServerCertificate, ServerName, renew_at, retry_after,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,10 +93,7 @@ impl Certifier {
     async fn certify(&self, host: &str) -> Result<Duration, BoxError> {
         let name: ServerName = host.parse()?;
         let stored = self.store.load(host, &provider())?;
-        let now = SystemTime::now();
-        if let Some(stored) = &stored
-            && let Ok(certificate) =
-                ServerCertificate::new(stored.chain.clone(), stored.key.to_der(), &provider(), now)
+        if let Some(certificate) = stored.as_ref().and_then(certificate_of)
             && let Some(wait) = life_left(&certificate)
         {
             self.hub.edge.install(&NamePattern::exact(name), EdgeHost::new(certificate))?;
@@ -103,13 +101,7 @@ impl Certifier {
         }
         // A new key for each certificate: nobody pins those of an edge.
         let key = PrivateKey::generate(KeyGenerator::AWS_LC_RS, &provider())?;
-        let names = [name.clone()];
-        let request = CertificateRequest::new(&names, &key)?;
-        let authorised = AuthorisedNames::new(names)?;
-        let request = CsrCheck::new(provider()).check_der(request.der(), &authorised)?;
-        let issued = self.signer.order(&request, now).await?;
-        self.store.save(host, &key, &issued.chain)?;
-        let certificate = ServerCertificate::new(issued.chain, key.to_der(), &provider(), SystemTime::now())?;
+        let certificate = order(&self.signer, &self.store, &name, &key).await?;
         let wait = life_left(&certificate).unwrap_or_default();
         self.hub.edge.install(&NamePattern::exact(name), EdgeHost::new(certificate))?;
         tracing::info!("a host of a tunnel has a public certificate");
