@@ -105,7 +105,10 @@ impl Certificates {
             tokio::time::sleep(LOOK_EVERY).await;
             let expiring = hub.edge.expiring_before(SystemTime::now() + RENEW_BEFORE);
             for (pattern, until) in &expiring {
-                tracing::warn!(%pattern, ?until, "a certificate of the edge is about to expire");
+                tracing::debug!(%pattern, ?until, "a certificate of the edge is about to expire");
+            }
+            if !expiring.is_empty() {
+                tracing::warn!(count = expiring.len(), "certificates of the edge are about to expire");
             }
             if !expiring.is_empty()
                 && let Err(error) = self.renew(&hub.edge)
