@@ -1,5 +1,6 @@
 //! Files that nobody but their owner may read.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -25,20 +26,35 @@ pub(crate) fn replace_private(path: &Path, octets: &[u8]) -> io::Result<()> {
     write_private(&new, octets)?;
     std::fs::rename(&new, path)?;
     match path.parent() {
-        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }
 }
 
+/// The same for what is of no use after a crash: whole or not at all for readers, and nothing waits for the disk.
+pub(crate) fn publish_private(path: &Path, octets: &[u8]) -> io::Result<()> {
+    path.parent().map_or(Ok(()), private_folder)?;
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    // What an interrupted attempt left behind, if one did.
+    let _ = std::fs::remove_file(&new);
+    create_private(&new)?.write_all(octets)?;
+    std::fs::rename(new, path)
+}
+
 /// Writes a new file, closed to others from its first octet on.
 pub(crate) fn write_private(path: &Path, octets: &[u8]) -> io::Result<()> {
+    let mut file = create_private(path)?;
+    file.write_all(octets)?;
+    file.sync_all()
+}
+
+/// A new file, which nobody but its owner may open.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(octets)?;
-    file.sync_all()
+    options.open(path)
 }
 
 #[cfg(all(test, unix))]
@@ -55,6 +71,9 @@ mod tests {
         std::fs::write(folder.join("secret.new"), b"of an interrupted attempt").unwrap();
         replace_private(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        publish_private(&path, b"newer").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"newer");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         std::fs::remove_dir_all(&folder).unwrap();

@@ -3,17 +3,18 @@
 
 mod support;
 
-use adit_examples::agent::{Carriers, Event, Link, statuses};
+use adit_examples::agent::{Carriers, Event, Link, Reach, statuses};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use support::network::Network;
+use support::network::{Network, Wire};
 use support::{Agent, PATIENCE, World, get, http_tunnel, raw, read_head};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
 /// An upstream that answers at once, or for `/slow` once it is told to.
 async fn upstream(release: Arc<Notify>, is_reached: Arc<Notify>) -> SocketAddr {
@@ -72,7 +73,7 @@ impl Visitors {
         let (counted, over) = (Arc::clone(&count), Arc::clone(&is_over));
         let task = tokio::spawn(async move {
             while !over.load(Ordering::SeqCst) {
-                let socket = tokio::net::TcpStream::connect(http).await.unwrap();
+                let socket = TcpStream::connect(http).await.unwrap();
                 let reply = raw(socket, &request).await;
                 assert!(reply.starts_with("HTTP/1.1 200") && reply.ends_with("hello"), "lost: {reply}");
                 counted.fetch_add(1, Ordering::SeqCst);
@@ -169,4 +170,106 @@ async fn a_session_whose_udp_is_blocked_is_left_for_another_carrier_before_it_is
     network.open(true);
     assert_eq!(moved(&mut agent).await.1, "quic");
     assert!(raw(world.http().await, &request).await.ends_with("hello"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m27_what_worked_is_asked_first_after_a_restart_of_the_agent() {
+    let world = World::start().await;
+    let upstream = upstream(Arc::new(Notify::new()), Arc::new(Notify::new())).await;
+    let network = Network::in_front_of(world.gateway.quic_address().unwrap(), false).await;
+    let link = link(&world, &network);
+    let mut agent = Agent::start(http_tunnel(upstream, "my-app"), link.clone(), &world.secret);
+    assert_eq!(chosen(&mut agent).await.0, "native");
+    agent.serving().await;
+    let memory = link.state.join("carrier.json");
+    let written = async {
+        while !memory.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.expect("nothing is remembered");
+    agent.stop.cancel();
+    assert!(agent.task.await.unwrap());
+
+    // Nobody else is asked before this has passed.
+    let patient = Carriers { head_start: PATIENCE, ..link.carriers.clone() };
+    let link = Link { carriers: patient, ..link };
+    let mut agent = Agent::start(http_tunnel(upstream, "my-app"), link.clone(), &world.secret);
+    let (carrier, others) = chosen(&mut agent).await;
+    assert_eq!(
+        (carrier.as_str(), others[0].clone()),
+        ("native", ("quic".to_owned(), "not asked".to_owned()))
+    );
+    agent.stop.cancel();
+    assert!(agent.task.await.unwrap());
+
+    std::fs::write(&memory, b"{ damaged").unwrap();
+    network.open(true);
+    let mut agent = Agent::start(http_tunnel(upstream, "my-app"), link, &world.secret);
+    assert_eq!(chosen(&mut agent).await.0, "quic", "in the order of the command line");
+    agent.serving().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m27_reach_moves_to_another_carrier_and_back_and_its_connections_go_on() {
+    let world = World::start().await;
+    let upstream = upstream(Arc::new(Notify::new()), Arc::new(Notify::new())).await;
+    world.agent(http_tunnel(upstream, "my-app")).serving().await;
+    let network = Network::in_front_of(world.gateway.quic_address().unwrap(), true).await;
+    let (reach, stop) = (Reach::bind("my-app", 0).await.unwrap(), CancellationToken::new());
+    let (address, link) = (reach.local_address().unwrap(), link(&world, &network));
+    let (report, mut events) = mpsc::unbounded_channel();
+    let (asked, secret, state) = (stop.clone(), world.secret.parse().unwrap(), link.clone());
+    let running = tokio::spawn(async move {
+        reach.run(&link, &secret, &asked, move |event| drop(report.send(event))).await
+    });
+    let moved = async |events: &mut mpsc::UnboundedReceiver<Event>| loop {
+        if let Event::Moved { from, to, .. } = events.recv().await.unwrap() {
+            return (from, to);
+        }
+    };
+    let reply = async || raw(TcpStream::connect(address).await.unwrap(), &get("any.example")).await;
+    assert!(reply().await.ends_with("hello"));
+    let status = statuses(&state).unwrap();
+    assert!(status.iter().any(|status| status.carrier.as_deref() == Some("quic")), "{status:?}");
+
+    network.open(false);
+    let (from, to) = tokio::time::timeout(PATIENCE, moved(&mut events)).await.expect("it stays");
+    assert_eq!((from.as_str(), to.as_str()), ("quic", "native"));
+    assert!(reply().await.ends_with("hello"));
+    // One that is open stays where it is while others begin elsewhere.
+    let mut open = TcpStream::connect(address).await.unwrap();
+    open.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    network.open(true);
+    let (from, to) = tokio::time::timeout(PATIENCE, moved(&mut events)).await.expect("it doesn't return");
+    assert_eq!((from.as_str(), to.as_str()), ("native", "quic"));
+    assert!(reply().await.ends_with("hello"));
+    assert!(raw(open, b"host: any.example\r\n\r\n").await.ends_with("hello"));
+    stop.cancel();
+    assert!(running.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reach_dials_again_when_its_session_is_cut() {
+    let world = World::start().await;
+    let upstream = upstream(Arc::new(Notify::new()), Arc::new(Notify::new())).await;
+    world.agent(http_tunnel(upstream, "my-app")).serving().await;
+    let wire = Wire::in_front_of(world.gateway.agent_address()).await;
+    let link = Link { gateway: wire.address.to_string(), ..world.link() };
+    let (reach, stop) = (Reach::bind("my-app", 0).await.unwrap(), CancellationToken::new());
+    let (address, secret, asked) =
+        (reach.local_address().unwrap(), world.secret.parse().unwrap(), stop.clone());
+    let (report, mut events) = mpsc::unbounded_channel();
+    let running = tokio::spawn(async move {
+        reach.run(&link, &secret, &asked, move |event| drop(report.send(event))).await
+    });
+    for _ in 0..3 {
+        let reachable = async { while !matches!(events.recv().await.unwrap(), Event::Reachable { .. }) {} };
+        tokio::time::timeout(PATIENCE, reachable).await.expect("it doesn't come back");
+        let reply = raw(TcpStream::connect(address).await.unwrap(), &get("any.example")).await;
+        assert!(reply.ends_with("hello"), "{reply}");
+        wire.cut();
+    }
+    stop.cancel();
+    assert!(running.await.unwrap());
 }

@@ -2,10 +2,11 @@
 
 use super::config::Link;
 use super::dial::{DialError, Dialled, PLAIN, dial};
+use super::memory::Memory;
 use super::report::Event;
 use crate::deadline;
 use adit_mux::Carrier;
-use adit_mux::carrier::select::{Choice, Selector, Verdict};
+use adit_mux::carrier::select::{Choice, Loser, Selector, Verdict};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tokio::task::{AbortHandle, JoinSet};
@@ -13,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 /// The carriers of one agent, from session to session. The selector has no clock: it is told the time here, at each call.
 pub(super) struct Chooser {
     selector: Selector,
+    memory: Memory,
     link: Link,
     dials: JoinSet<(Carrier, Result<Dialled, DialError>)>,
     /// One for each carrier that was dialled.
@@ -35,9 +37,14 @@ impl Chooser {
     /// Chooses among what `link` names.
     pub(super) fn new(link: &Link, seed: u64) -> Self {
         let is_plain = link.gateway.starts_with(PLAIN);
-        let selector = Selector::new(link.carriers.preferences(is_plain), seed);
+        let mut selector = Selector::new(link.carriers.preferences(is_plain), seed);
+        let memory = Memory::of(link);
+        if let Some(carrier) = memory.recall() {
+            selector.recall(Instant::now(), carrier);
+        }
         Self {
             selector,
+            memory,
             link: link.clone(),
             dials: JoinSet::new(),
             handles: HashMap::new(),
@@ -73,6 +80,9 @@ impl Chooser {
     pub(super) fn note_pulse(&mut self, rtt: Option<Duration>) {
         match rtt {
             Some(rtt) => {
+                if let Some(carrier) = self.choice().map(Choice::carrier) {
+                    self.memory.note(carrier);
+                }
                 self.selector.note_rtt(rtt);
                 self.selector.receive_life(Instant::now());
             }
@@ -88,6 +98,11 @@ impl Chooser {
     /// How long until better ones are tried again, if that is awaited.
     pub(super) fn next_probe(&self) -> Option<Duration> {
         Some(self.selector.next_probe()?.saturating_duration_since(Instant::now()))
+    }
+
+    /// What became of the dials of the last race, or has so far of those of this one.
+    pub(super) fn losers(&self) -> &[Loser] {
+        self.choice().map_or_else(|| self.selector.losers(), Choice::losers)
     }
 
     /// What is told of the choice.
@@ -173,18 +188,5 @@ impl Chooser {
             })
             .collect();
         told.join("; ")
-    }
-}
-
-/// One dial after the other until one is answered, for agents that keep to the carrier that they got.
-///
-/// # Errors
-/// A sentence for the person who started the agent.
-pub(super) async fn choose_once(link: &Link, seed: u64) -> Result<Dialled, String> {
-    let mut chooser = Chooser::new(link, seed);
-    chooser.begin();
-    match chooser.next().await {
-        Turn::Connected(_, dialled) => Ok(dialled),
-        Turn::Failed(reason) => Err(reason),
     }
 }

@@ -1,19 +1,20 @@
 //! One session with the gateway, from the dial until visitors are served.
 
-use super::choose::{Chooser, Turn, choose_once};
+use super::choose::{Chooser, Turn};
 use super::config::{Config, Link};
+use super::course::Course;
 use super::dial::Dialled;
 use super::domain::Domain;
 use super::report::Event;
 use super::serve::Server;
 use super::shift::{Attempt, Renewal, Shift, work};
-use super::status::StatusFile;
+use super::status::{Doing, StatusFile};
 use super::tunnel;
 use super::vault::Vault;
 use crate::random;
 use adit_errors::{Code, Envelope, Refusal};
 use adit_mux::flow::Flows;
-use adit_mux::{Carrier, Incoming, Session, Stream};
+use adit_mux::{Carrier, Session, Stream};
 use adit_wire_proto::agent::Options;
 use adit_wire_proto::control::{
     Claim, Generation, Notice, Offer, Registered, Request, Settings, TunnelStatus,
@@ -26,11 +27,14 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// How long running visits may go on after the agent was asked to stop.
 pub(super) const LEAVE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often `agent status` is told how dials go.
+const WATCHED: Duration = Duration::from_secs(1);
 
 /// Where events go.
 pub(super) type Report = Arc<dyn Fn(Event) + Send + Sync>;
@@ -152,8 +156,19 @@ impl<'a> Agent<'a> {
     }
 
     /// Notes for `agent status` how things are.
-    pub(super) fn note(&self, chooser: &Chooser) {
-        self.status.note(chooser, self.name().clone());
+    pub(super) fn note(&self, chooser: &Chooser, doing: Doing) {
+        self.status.note(chooser, doing, self.name().clone());
+    }
+
+    /// Rests until the next session is to be tried, for `why` there is none. Whether the agent goes on.
+    pub(super) async fn rest(
+        &self,
+        chooser: &mut Chooser,
+        why: (Duration, String),
+        stop: &CancellationToken,
+    ) -> bool {
+        let name = self.name().clone();
+        self.status.rest(chooser, name, why, stop).await
     }
 
     /// Makes a session beside the one that serves.
@@ -197,18 +212,18 @@ impl<'a> Agent<'a> {
         tokio::spawn(delivery);
         let server = Server::new(config, flows, &registered, vault.clone(), domain.cloned());
         let renewal = Renewal::new(vault, registered);
-        let visits = TaskTracker::new();
-        Ok((Shift { carrier, session, incoming, control, server, renewal, visits }, serving))
+        let course = Course::new(session, incoming, control);
+        Ok((Shift { carrier, course, server, renewal }, serving))
     }
 
     /// What only the first registration of a session without a forerunner does.
     async fn open(&self, keys: &mut Keys, shift: &mut Shift, serving: Event) -> Result<(), End> {
         if self.config.terms.pause {
             let (registration, status) = (shift.renewal.registration(), TunnelStatus::PAUSED);
-            shift.control.request(Request::SetStatus { registration, status }).await?;
+            shift.course.control.request(Request::SetStatus { registration, status }).await?;
         }
         self.report(serving);
-        keys.rotate(&mut shift.control, self.report).await
+        keys.rotate(&mut shift.course.control, self.report).await
     }
 
     fn name(&self) -> MutexGuard<'_, Option<String>> {
@@ -230,19 +245,13 @@ pub(super) async fn run(
     agent.report(Event::Connecting { gateway: agent.config.link.gateway.clone() });
     chooser.begin();
     loop {
-        agent.note(chooser);
-        let turn = tokio::select! {
-            turn = chooser.next() => turn,
-            () = stop.cancelled() => {
-                chooser.abandon();
-                return End::Asked;
-            }
-        };
-        let (carrier, dialled) = match turn {
-            Turn::Connected(carrier, dialled) => (carrier, dialled),
-            Turn::Failed(reason) => return failed(&reason, CloseCode::NONE),
-        };
+        let (carrier, dialled) =
+            match connected(chooser, stop, |chooser| agent.note(chooser, Doing::Dialling)).await {
+                Ok(connected) => connected,
+                Err(end) => return end,
+            };
         chooser.event().into_iter().for_each(|event| agent.report(event));
+        agent.note(chooser, Doing::Registering);
         let session = dialled.session.clone();
         let begun = tokio::select! {
             begun = first(agent, keys, carrier, dialled) => begun,
@@ -251,15 +260,51 @@ pub(super) async fn run(
         match begun {
             Ok(shift) => {
                 chooser.ready(carrier);
+                agent.status.succeed();
                 let secret = keys.secret.clone();
                 return work(agent, &secret, chooser, shift, stop).await;
             }
-            // Another carrier may do.
-            Err(end @ End::Lost { .. }) => chooser.lost(carrier, &close(&session, end).reason()),
             Err(end) => {
-                chooser.abandon();
-                return close(&session, end);
+                if let Some(end) = next_carrier(chooser, carrier, close(&session, end)) {
+                    return end;
+                }
             }
+        }
+    }
+}
+
+/// Waits for a connection by whichever carrier gives one, and shows meanwhile to `note` how things are.
+pub(super) async fn connected(
+    chooser: &mut Chooser,
+    stop: &CancellationToken,
+    note: impl Fn(&Chooser),
+) -> Result<(Carrier, Dialled), End> {
+    loop {
+        note(chooser);
+        tokio::select! {
+            turn = chooser.next() => return match turn {
+                Turn::Connected(carrier, dialled) => Ok((carrier, dialled)),
+                Turn::Failed(reason) => Err(failed(&reason, CloseCode::NONE)),
+            },
+            () = sleep(WATCHED) => {}
+            () = stop.cancelled() => {
+                chooser.abandon();
+                return Err(End::Asked);
+            }
+        }
+    }
+}
+
+/// What is to be done when a connection became no session: nothing more than to go on by the next carrier, or to end.
+pub(super) fn next_carrier(chooser: &mut Chooser, carrier: Carrier, end: End) -> Option<End> {
+    match end {
+        end @ End::Lost { .. } => {
+            chooser.lost(carrier, &end.reason());
+            None
+        }
+        end => {
+            chooser.abandon();
+            Some(end)
         }
     }
 }
@@ -271,21 +316,11 @@ async fn first(agent: &Agent<'_>, keys: &mut Keys, carrier: Carrier, dialled: Di
     Ok(shift)
 }
 
-/// A session of an agent that serves nothing.
-pub(super) struct Entered {
-    pub(super) session: Session,
-    pub(super) incoming: Incoming,
-    pub(super) control: AgentControl<Stream>,
-    pub(super) settings: Settings,
-}
-
-/// Connects, and proves who we are.
-pub(super) async fn enter(link: &Link, secret: &Secret) -> Result<Entered, End> {
-    let dialled = choose_once(link, random::number()).await;
-    let dialled = dialled.map_err(|error| failed(&error, CloseCode::NONE))?;
+/// Proves on a connection who we are, for a session that serves nothing.
+pub(super) async fn enter(dialled: Dialled, secret: &Secret) -> Result<(Course, Settings), End> {
     let Dialled { session, incoming, binding } = dialled;
     match hello(secret, binding, &session, false).await {
-        Ok((control, settings)) => Ok(Entered { session, incoming, control, settings }),
+        Ok((control, settings)) => Ok((Course::new(session, incoming, control), settings)),
         Err(end) => Err(close(&session, end)),
     }
 }

@@ -4,10 +4,12 @@ mod backoff;
 mod carriers;
 mod choose;
 mod config;
+mod course;
 mod dial;
 mod domain;
 mod link;
 mod local;
+mod memory;
 mod outward;
 mod reach;
 mod report;
@@ -28,7 +30,7 @@ pub use link::Secret;
 pub use local::{Local, ProxyProtocol};
 pub use reach::Reach;
 pub use report::{Event, Secret as ShownSecret};
-pub use status::{Status, print_statuses, statuses};
+pub use status::{Doing, Status, print_statuses, statuses};
 pub use terms::Terms;
 pub use vault::certificate_path;
 
@@ -75,12 +77,14 @@ pub async fn run(
     let agent = Agent::new(&config, domain.as_ref(), &report);
     loop {
         let end = link::run(&agent, &mut keys, &mut chooser, &stop).await;
+        let reason = end.reason();
         match next(end, &mut backoff, &*report) {
             Next::Stop { was_asked } => return was_asked,
-            Next::Dial { after } => tokio::select! {
-                () = tokio::time::sleep(after) => {}
-                () = stop.cancelled() => return true,
-            },
+            Next::Dial { after } => {
+                if !agent.rest(&mut chooser, (after, reason), &stop).await {
+                    return true;
+                }
+            }
         }
     }
 }

@@ -8,11 +8,13 @@
 //! The gateway opens every stream on the newest registration, so nothing is between the two.
 
 use super::choose::{Chooser, Turn};
-use super::link::{Agent, End, LEAVE_DEADLINE, Secret, close, hear_out, lost, terminal};
+use super::course::{Course, Pulse};
+use super::link::{Agent, End, LEAVE_DEADLINE, Secret, close, lost, terminal};
 use super::report::Event;
 use super::serve::Server;
+use super::status::Doing;
 use super::vault::Vault;
-use adit_mux::{Carrier, Incoming, IncomingStream, Session, Stream};
+use adit_mux::{Carrier, IncomingStream, Stream};
 use adit_wire_proto::CloseCode;
 use adit_wire_proto::control::{Generation, Notice, Registered, RegistrationId};
 use adit_wire_proto::drive::{AgentControl, AgentEvent};
@@ -20,37 +22,19 @@ use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// For certificates that there aren't: far enough away, and near enough for the clock's arithmetic.
 const NEVER: Duration = Duration::from_secs(365 * 86_400);
 
-/// How often the session in use is asked for a sign of life.
-const PULSE: Duration = Duration::from_secs(2);
-
-/// How long it may take to give one until other carriers are tried beside it. With the time between two questions and that
-/// of a dial, a path that dies is left within five seconds.
-const SILENCE: Duration = Duration::from_millis(1_500);
-
-/// How long visits may go on that a session began before the agent moved to another one.
-const RETIREMENT: Duration = Duration::from_secs(3600);
-
-/// How long a session that was moved from is kept for streams that are under way to it.
-const STRAGGLERS: Duration = Duration::from_secs(2);
-
 /// A session on which a tunnel is registered.
 pub(super) struct Shift {
     pub(super) carrier: Carrier,
-    pub(super) session: Session,
-    pub(super) incoming: Incoming,
-    pub(super) control: AgentControl<Stream>,
+    pub(super) course: Course,
     pub(super) server: Server,
     pub(super) renewal: Renewal,
-    pub(super) visits: TaskTracker,
 }
 
 /// An attempt to move over: the generation that it registered, if it came to that, and what became of it.
@@ -80,15 +64,15 @@ pub(super) async fn work(
     stop: &CancellationToken,
 ) -> End {
     let mut moving: Option<Moving<'_>> = None;
-    let mut pulse = Pulse::of(&shift.session);
+    let mut pulse = Pulse::of(&shift.course.session);
     loop {
-        agent.note(chooser);
+        agent.note(chooser, Doing::Serving);
         let step = tokio::select! {
-            stream = shift.incoming.accept() => match stream {
+            stream = shift.course.incoming.accept() => match stream {
                 Some(stream) => shift.visit(stream),
-                None => Step::Lost(lost(&shift.session.closed().await, CloseCode::NONE)),
+                None => Step::Lost(lost(&shift.course.session.closed().await, CloseCode::NONE)),
             },
-            event = shift.control.next_event() => match event {
+            event = shift.course.control.next_event() => match event {
                 Ok(AgentEvent::Noticed(Notice::Drain(drain))) => {
                     agent.report(Event::Draining);
                     // What runs here goes on while the next session begins: no visitor waits for either.
@@ -106,7 +90,7 @@ pub(super) async fn work(
                     None => Step::Go,
                 },
                 Ok(_) => Step::Go,
-                Err(error) => Step::Lost(close(&shift.session, lost(&error, error.close_code()))),
+                Err(error) => Step::Lost(close(&shift.course.session, lost(&error, error.close_code()))),
             },
             turn = chooser.next() => {
                 if let Turn::Connected(carrier, dialled) = turn {
@@ -117,7 +101,7 @@ pub(super) async fn work(
             attempt = ended(&mut moving) => {
                 moving = None;
                 if take_over(agent, chooser, &mut shift, attempt) {
-                    pulse = Pulse::of(&shift.session);
+                    pulse = Pulse::of(&shift.course.session);
                 }
                 Step::Go
             },
@@ -126,11 +110,11 @@ pub(super) async fn work(
                 Step::Go
             }
             () = shift.renewal.due() => {
-                shift.renewal.renew(&mut shift.control).await;
+                shift.renewal.renew(&mut shift.course.control).await;
                 Step::Go
             }
             () = stop.cancelled() => {
-                if let Err(error) = shift.control.leave(LEAVE_DEADLINE).await {
+                if let Err(error) = shift.course.control.leave(LEAVE_DEADLINE).await {
                     tracing::debug!(%error, "the gateway was not told that we go");
                 }
                 Step::End(End::Asked)
@@ -144,14 +128,14 @@ pub(super) async fn work(
                     // Ours is the newest, or newer: whoever came between has been told to stop.
                     Some(attempt) if attempt.generation.is_some_and(|ours| ours >= generation) => {
                         if take_over(agent, chooser, &mut shift, attempt) {
-                            pulse = Pulse::of(&shift.session);
+                            pulse = Pulse::of(&shift.course.session);
                             continue;
                         }
                         lost(&"the move to another carrier failed half-way", CloseCode::NONE)
                     }
                     attempt => {
                         if let Some(Attempt { moved: Ok(next), .. }) = attempt {
-                            next.session.close(CloseCode::NONE, "");
+                            next.course.session.close(CloseCode::NONE, "");
                         }
                         End::superseded()
                     }
@@ -162,7 +146,7 @@ pub(super) async fn work(
                 if let Some(attempt) = settled(moving.take(), stop).await
                     && take_over(agent, chooser, &mut shift, attempt)
                 {
-                    pulse = Pulse::of(&shift.session);
+                    pulse = Pulse::of(&shift.course.session);
                     continue;
                 }
                 return end;
@@ -199,11 +183,12 @@ fn take_over(agent: &Agent<'_>, chooser: &mut Chooser, shift: &mut Shift, attemp
 }
 
 /// What becomes of an attempt that is under way, unless the agent is to stop.
-async fn settled(moving: Option<Moving<'_>>, stop: &CancellationToken) -> Option<Attempt> {
+pub(super) async fn settled<F: Future>(moving: Option<F>, stop: &CancellationToken) -> Option<F::Output> {
     stop.run_until_cancelled(moving?).await
 }
 
-async fn ended(moving: &mut Option<Moving<'_>>) -> Attempt {
+/// What comes of an attempt, if one is under way.
+pub(super) async fn ended<F: Future + Unpin>(moving: &mut Option<F>) -> F::Output {
     match moving {
         Some(moving) => moving.await,
         None => pending().await,
@@ -212,96 +197,27 @@ async fn ended(moving: &mut Option<Moving<'_>>) -> Attempt {
 
 impl Shift {
     fn visit(&self, stream: IncomingStream) -> Step {
-        self.visits.spawn(self.server.clone().visit(stream));
+        visiting(&self.course.visits, &self.server)(stream);
         Step::Go
     }
 
     /// Another session has the registration: serves what was opened before, to its end, and leaves.
-    async fn retire(mut self) {
-        self.visits.close();
-        let serve = async {
-            let stragglers = Instant::now() + STRAGGLERS;
-            loop {
-                let is_idle = self.visits.is_empty();
-                tokio::select! {
-                    stream = self.incoming.accept() => match stream {
-                        Some(stream) => drop(self.visit(stream)),
-                        None => return,
-                    },
-                    event = self.control.next_event() => if event.is_err() { return },
-                    () = sleep_until(stragglers), if is_idle => return,
-                    () = self.visits.wait(), if !is_idle => {}
-                }
-            }
-        };
-        // An hour is much for a visit, and little for a session that would never end.
-        let _ = timeout(RETIREMENT, serve).await;
-        if let Err(error) = self.control.leave(LEAVE_DEADLINE).await {
-            tracing::debug!(%error, "the gateway was not told that we go");
-        }
-        self.finish(LEAVE_DEADLINE).await;
+    async fn retire(self) {
+        let visit = visiting(&self.course.visits, &self.server);
+        self.course.retire(visit).await;
     }
 
     /// Serves what the gateway opened before it knew that we go, and lets running visits come to their end.
     async fn finish(self, deadline: Duration) {
-        let Self { session, mut incoming, mut control, server, .. } = self;
-        let serve = async {
-            if let Err(error) = control.finish().await {
-                tracing::debug!(%error, "the control stream ended early");
-            }
-            session.drain(CloseCode::DRAINING, "");
-            tokio::spawn(hear_out(control));
-            while let Some(stream) = incoming.accept().await {
-                tokio::spawn(server.clone().visit(stream));
-            }
-            session.closed().await
-        };
-        // Past the deadline they are cut off; the gateway would do the same.
-        let code = match timeout(deadline, serve).await {
-            Ok(_) => CloseCode::DRAINING,
-            Err(_) => CloseCode::SHUTDOWN,
-        };
-        session.close(code, "");
+        let visit = visiting(&self.course.visits, &self.server);
+        self.course.finish(deadline, visit).await;
     }
 }
 
-/// Signs of life of one session: a task of its own asks, so that visits neither hurry nor hold up the next question.
-struct Pulse {
-    beats: mpsc::Receiver<Option<Duration>>,
-    /// Ends with us.
-    _asking: JoinSet<()>,
-}
-
-impl Pulse {
-    fn of(session: &Session) -> Self {
-        let (heard, beats) = mpsc::channel(1);
-        let mut asking = JoinSet::new();
-        asking.spawn(ask(session.clone(), heard));
-        Self { beats, _asking: asking }
-    }
-
-    /// The next answer's round trip, or that none came. Cancel-safe.
-    async fn beat(&mut self) -> Option<Duration> {
-        match self.beats.recv().await {
-            Some(beat) => beat,
-            // The session is over, which is told elsewhere.
-            None => pending().await,
-        }
-    }
-}
-
-async fn ask(session: Session, heard: mpsc::Sender<Option<Duration>>) {
-    loop {
-        let beat = match timeout(SILENCE, session.ping()).await {
-            Ok(Ok(rtt)) => Some(rtt),
-            Ok(Err(_)) => return,
-            Err(_) => None,
-        };
-        if heard.send(beat).await.is_err() {
-            return;
-        }
-        sleep(PULSE).await;
-    }
+/// Serves a visitor in a task of its own.
+fn visiting(visits: &TaskTracker, server: &Server) -> impl Fn(IncomingStream) + Send + Sync + use<> {
+    let (visits, server) = (visits.clone(), server.clone());
+    move |stream| drop(visits.spawn(server.clone().visit(stream)))
 }
 
 /// When the certificate is to be renewed, if there is one.
