@@ -144,14 +144,7 @@ async fn what_is_revoked_stands_on_the_list_that_the_gateway_serves() {
 }
 
 async fn list(world: &World) -> RevocationList {
-    let mut io = world.http().await;
-    let ask =
-        format!("GET /authority.crl HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", world.gateway.zone());
-    io.write_all(ask.as_bytes()).await.unwrap();
-    let mut reply = Vec::new();
-    io.read_to_end(&mut reply).await.unwrap();
-    let body = reply.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
-    RevocationList::from_crl(&reply[body..], 10).unwrap()
+    RevocationList::from_crl(&world.revocation_list().await, 10).unwrap()
 }
 
 /// A gateway whose certificates come from a test authority.

@@ -4,15 +4,12 @@
 mod support;
 
 use adit_examples::agent::{Tunnel, Upstream};
-use adit_mux::{Builder, Role};
 use adit_router::Detector;
-use adit_wire_proto::agent::Options;
-use adit_wire_proto::control::{Claim, Offer, Register};
-use adit_wire_proto::credential::ChannelBinding;
-use adit_wire_proto::drive::AgentControl;
+use adit_wire_proto::control::{Claim, Register};
 use adit_wire_proto::{Protocol, StreamHead};
 use serde_json::json;
 use std::net::SocketAddr;
+use support::raw_agent::RawAgent;
 use support::{PATIENCE, Script, World, get, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -146,15 +143,7 @@ struct Watcher {
 
 impl Watcher {
     async fn start(world: &World) -> Self {
-        let io = world.agent_port().await.unwrap();
-        let exporter = io.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]));
-        let (session, mut incoming, driver) = Builder::new(Role::Dialler).build(io);
-        tokio::spawn(driver);
-        let stream = session.open(StreamHead::control().encode()).await.unwrap();
-        let binding = ChannelBinding::tls_exporter(exporter.unwrap());
-        let options = Options::new(Offer::new("watcher/1", [7; 32]))
-            .with_credential(world.secret.parse().unwrap(), binding);
-        let (mut control, _) = AgentControl::connect(stream, options).await.unwrap();
+        let RawAgent { session, mut incoming, mut control } = RawAgent::enter(world, &world.secret).await;
         let wanted = Register::new(Protocol::AUTO, Claim::Name("my-any".to_owned()));
         let registered = control.register(wanted).await.unwrap();
         let port = registered.addresses[0].strip_prefix("tcp://").unwrap().parse().unwrap();

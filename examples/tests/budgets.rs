@@ -180,10 +180,7 @@ async fn a_tunnel_keeps_to_its_bandwidth_each_way_by_itself() {
 
 async fn mint(world: &World, mut terms: Value) -> (String, String) {
     terms["name"] = json!("ci");
-    let (status, token) = world.api("POST", "/tokens", terms).await;
-    assert_eq!(status, 201, "{token}");
-    let text = |field: &str| token[field].as_str().unwrap().to_owned();
-    (text("id"), text("apiKey"))
+    world.mint(terms).await
 }
 
 /// One field of a key as it is listed.

@@ -18,7 +18,7 @@ use support::{Agent, Folder, Greeter, PATIENCE, World, get, http_tunnel, raw};
 async fn a09_a_revoked_credential_ends_its_streams_within_5_s_and_opens_no_session() {
     let world = World::start().await;
     let (upstream, other) = (Ticker::start().await, Ticker::start().await);
-    let (id, key) = mint(&world, json!({ "name": "ci" })).await;
+    let (id, key) = world.mint(json!({ "name": "ci" })).await;
     let mut agent = Agent::start(http_tunnel(upstream, "my-app"), world.link(), &key);
     agent.serving().await;
     world.agent(http_tunnel(other, "other-app")).serving().await;
@@ -41,7 +41,7 @@ async fn a09_a_revoked_credential_ends_its_streams_within_5_s_and_opens_no_sessi
 async fn a_rotated_token_and_the_one_before_are_good_and_the_one_before_that_is_not() {
     let world = World::start().await;
     let upstream = Greeter::start("a").await;
-    let (id, first) = mint(&world, json!({ "name": "ci" })).await;
+    let (id, first) = world.mint(json!({ "name": "ci" })).await;
     let mut keys = vec![first];
     for _ in 0..2 {
         let (status, rotated) = world.api("POST", &format!("/tokens/{id}/rotate"), Value::Null).await;
@@ -63,7 +63,7 @@ async fn a_master_key_mints_and_opens_nothing_and_its_keys_keep_to_its_terms_tog
     let world = World::start_with(|config, _| config.tunnel_price = Cents::new(100)).await;
     let upstream = Greeter::start("a").await;
     let terms = json!({ "name": "team", "kind": "master", "monthlyBudgetUsdCents": 250, "tunnelQuota": 10 });
-    let (id, master) = mint(&world, terms).await;
+    let (id, master) = world.mint(terms).await;
     let mut agent = Agent::start(http_tunnel(upstream.address, "masters-own"), world.link(), &master);
     assert_eq!(agent.stopped().await.0, "FORBIDDEN", "it opens nothing");
     let by = async |method: &str, path: &str, body: Value| {
@@ -93,7 +93,7 @@ async fn a_master_key_mints_and_opens_nothing_and_its_keys_keep_to_its_terms_tog
     assert_eq!(by("PUT", &format!("/tokens/{id}/budget"), more).await.0, 403);
     assert_eq!(by("POST", "/tokens", json!({ "name": "x", "kind": "master" })).await.0, 403);
     assert_eq!(by("GET", "/tunnels", Value::Null).await.0, 403);
-    let (other, _) = mint(&world, json!({ "name": "another's" })).await;
+    let (other, _) = world.mint(json!({ "name": "another's" })).await;
     assert_eq!(by("DELETE", &format!("/tokens/{other}"), Value::Null).await.0, 404);
     let child = keys[0]["apiKey"].as_str().unwrap();
     let (status, _, _) = world.api_as(child, &[], "POST", "/tokens", json!({ "name": "x" })).await;
@@ -106,11 +106,11 @@ async fn a09_a_revoked_master_key_ends_its_keys_and_their_streams_and_a_restart_
     let config = Config::on_loopback(folder.0.join("gateway"), (36_400, 36_499));
     let world = open(&config, folder, None).await;
     let upstream = Ticker::start().await;
-    let (id, master) = mint(&world, json!({ "name": "team", "kind": "master" })).await;
+    let (id, master) = world.mint(json!({ "name": "team", "kind": "master" })).await;
     let (status, _, child) = world.api_as(&master, &[], "POST", "/tokens", json!({ "name": "one" })).await;
     assert_eq!(status, 201);
     let key = child["apiKey"].as_str().unwrap();
-    let (_, other) = mint(&world, json!({ "name": "another's" })).await;
+    let (_, other) = world.mint(json!({ "name": "another's" })).await;
     let start =
         |world: &World, name: &str, key: &str| Agent::start(http_tunnel(upstream, name), world.link(), key);
     let mut agent = start(&world, "my-app", key);
@@ -138,8 +138,8 @@ async fn a_restart_keeps_tokens_with_their_terms_and_forgets_no_revocation() {
     let config = Config::on_loopback(folder.0.join("gateway"), (36_200, 36_299));
     let world = open(&config, folder, None).await;
     let upstream = Greeter::start("a").await;
-    let (kept, key) = mint(&world, json!({ "name": "ci", "tunnelQuota": 1, "ttlHours": 1 })).await;
-    let (gone, revoked) = mint(&world, json!({ "name": "lost" })).await;
+    let (kept, key) = world.mint(json!({ "name": "ci", "tunnelQuota": 1, "ttlHours": 1 })).await;
+    let (gone, revoked) = world.mint(json!({ "name": "lost" })).await;
     world.api("DELETE", &format!("/tokens/{gone}"), Value::Null).await;
     world.api("PUT", &format!("/tokens/{kept}/budget"), json!({ "monthlyBudgetUsdCents": 7 })).await;
     let (_, before) = world.api("GET", "/tokens", Value::Null).await;
@@ -178,8 +178,8 @@ async fn a_restart_forgets_no_revocation_of_the_connect_secret() {
 async fn w24_no_credential_takes_the_tunnel_of_another_until_that_one_is_revoked() {
     let world = World::start().await;
     let (ours, theirs) = (Greeter::start("ours").await, Greeter::start("theirs").await);
-    let (id, key) = mint(&world, json!({ "name": "ci" })).await;
-    let (_, other) = mint(&world, json!({ "name": "another's" })).await;
+    let (id, key) = world.mint(json!({ "name": "ci" })).await;
+    let (_, other) = world.mint(json!({ "name": "another's" })).await;
     let start =
         |to: &Greeter, name: &str, key: &str| Agent::start(http_tunnel(to.address, name), world.link(), key);
     let mut agent = start(&ours, "my-app", &key);
@@ -203,8 +203,8 @@ async fn w24_no_credential_takes_the_tunnel_of_another_until_that_one_is_revoked
 async fn w24_a_private_tunnel_is_not_made_public_by_the_credential_of_another() {
     let world = World::start().await;
     let upstream = Greeter::start("a").await;
-    let (_, key) = mint(&world, json!({ "name": "ci" })).await;
-    let (_, other) = mint(&world, json!({ "name": "another's" })).await;
+    let (_, key) = world.mint(json!({ "name": "ci" })).await;
+    let (_, other) = world.mint(json!({ "name": "another's" })).await;
     let private = Terms { private: true, ..Terms::default() };
     let start = |terms: Terms, key: &str| {
         Agent::start_on(http_tunnel(upstream.address, "my-app"), terms, world.link(), key)
@@ -221,13 +221,6 @@ async fn open(config: &Config, folder: Folder, secret: Option<String>) -> World 
     let gateway = Gateway::start(config.clone()).await.unwrap();
     let secret = secret.unwrap_or_else(|| gateway.fresh_secret().unwrap().to_owned());
     World { gateway, secret, folder }
-}
-
-async fn mint(world: &World, terms: Value) -> (String, String) {
-    let (status, token) = world.api("POST", "/tokens", terms).await;
-    assert_eq!(status, 201, "{token}");
-    let text = |field: &str| token[field].as_str().unwrap().to_owned();
-    (text("id"), text("apiKey"))
 }
 
 /// Nobody but the gateway reads the files, and whoever does finds no secret in them.

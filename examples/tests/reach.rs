@@ -4,14 +4,11 @@
 mod support;
 
 use adit_examples::agent::{Event, Reach, Terms, Tunnel, Upstream};
-use adit_mux::{Builder, Role, Session, Stream};
-use adit_wire_proto::agent::Options;
-use adit_wire_proto::control::Offer;
-use adit_wire_proto::credential::ChannelBinding;
-use adit_wire_proto::drive::AgentControl;
+use adit_mux::Stream;
 use adit_wire_proto::{CloseCode, Protocol, StreamHead};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use support::raw_agent::RawAgent;
 use support::streaming::{CLOSED_WITHIN, Ticker};
 use support::{Agent, Greeter, PATIENCE, World, get, http_tunnel, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -140,9 +137,7 @@ async fn private(world: &World, upstream: SocketAddr) -> Agent {
 }
 
 async fn mint(world: &World) -> (String, String) {
-    let (_, token) = world.api("POST", "/tokens", json!({ "name": "a colleague's" })).await;
-    let text = |field: &str| token[field].as_str().unwrap().to_owned();
-    (text("id"), text("apiKey"))
+    world.mint(json!({ "name": "a colleague's" })).await
 }
 
 async fn grant(world: &World, document: Value) {
@@ -151,28 +146,16 @@ async fn grant(world: &World, document: Value) {
 }
 
 /// A session that serves nothing, so that the codes can be seen that an agent's user doesn't see.
-struct Raw {
-    session: Session,
-    _control: AgentControl<Stream>,
-}
+struct Raw(RawAgent);
 
 impl Raw {
     async fn enter(world: &World, key: &str) -> Self {
-        let io = world.agent_port().await.unwrap();
-        let exporter = io.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]));
-        let (session, _incoming, driver) = Builder::new(Role::Dialler).build(io);
-        tokio::spawn(driver);
-        let stream = session.open(StreamHead::control().encode()).await.unwrap();
-        let binding = ChannelBinding::tls_exporter(exporter.unwrap());
-        let options =
-            Options::new(Offer::new("raw/1", [7; 32])).with_credential(key.parse().unwrap(), binding);
-        let (control, _) = AgentControl::connect(stream, options).await.unwrap();
-        Self { session, _control: control }
+        Self(RawAgent::enter(world, key).await)
     }
 
     async fn open(&self, name: &str) -> Stream {
         let head = StreamHead::builder(Protocol::REACH).target(name).build().unwrap();
-        self.session.open(head.encode()).await.unwrap()
+        self.0.session.open(head.encode()).await.unwrap()
     }
 
     async fn refusal(&self, name: &str) -> CloseCode {

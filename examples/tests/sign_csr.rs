@@ -4,19 +4,16 @@
 mod support;
 
 use adit_examples::provider;
-use adit_mux::{Builder, Role};
 use adit_tls_modes::{CertificateRequest, KeyGenerator, PrivateKey, ServerName};
-use adit_wire_proto::agent::Options;
-use adit_wire_proto::control::{Claim, Offer, Register, RegistrationId};
-use adit_wire_proto::credential::ChannelBinding;
-use adit_wire_proto::drive::AgentControl;
-use adit_wire_proto::{Protocol, StreamHead};
+use adit_wire_proto::Protocol;
+use adit_wire_proto::control::{Claim, Register, RegistrationId};
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use support::raw_agent::RawAgent;
 use support::{Greeter, World, get, tls_tunnel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -61,15 +58,7 @@ async fn c35_an_agent_gets_no_certificate_for_an_edge_tunnel_or_for_what_it_has_
     let mut other = world.agent(tls_tunnel(upstream.address, "my-vault"));
     other.serving().await;
     let before = signed(&world).await;
-    let io = world.agent_port().await.unwrap();
-    let exporter = io.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]));
-    let (session, _incoming, driver) = Builder::new(Role::Dialler).build(io);
-    tokio::spawn(driver);
-    let stream = session.open(StreamHead::control().encode()).await.unwrap();
-    let binding = ChannelBinding::tls_exporter(exporter.unwrap());
-    let options =
-        Options::new(Offer::new("test/1", [7; 32])).with_credential(world.secret.parse().unwrap(), binding);
-    let (mut control, _) = AgentControl::connect(stream, options).await.unwrap();
+    let RawAgent { mut control, session: _session, .. } = RawAgent::enter(&world, &world.secret).await;
     let edge =
         control.register(Register::new(Protocol::HTTP, Claim::Name("my-app".to_owned()))).await.unwrap();
     let der = request(&world, "my-app").der().to_vec();
@@ -245,16 +234,6 @@ async fn careful_visitor(world: &World) -> ClientConfig {
         .with_no_client_auth()
 }
 
-/// The list as the zone's own host serves it.
 async fn revocations(world: &World) -> Vec<CertificateRevocationListDer<'static>> {
-    let mut io = world.http().await;
-    let zone = world.gateway.zone();
-    let request =
-        format!("GET /authority.crl HTTP/1.1\r\nhost: {zone}\r\nconnection: close\r\n\r\n").into_bytes();
-    io.write_all(&request).await.unwrap();
-    let mut reply = Vec::new();
-    io.read_to_end(&mut reply).await.unwrap();
-    let head_end = reply.windows(4).position(|octets| octets == b"\r\n\r\n").unwrap() + 4;
-    assert!(reply.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&reply));
-    vec![CertificateRevocationListDer::from(reply.split_off(head_end))]
+    vec![CertificateRevocationListDer::from(world.revocation_list().await)]
 }

@@ -5,17 +5,14 @@
 mod support;
 
 use adit_examples::agent::{Local, ProxyProtocol};
-use adit_mux::{Builder, Role};
 use adit_naming::{CustomDomain, TunnelName};
 use adit_tls_modes::{ProxyHeader, ProxyVersion};
-use adit_wire_proto::agent::Options;
-use adit_wire_proto::control::{Claim, Offer, Register, TlsMode};
-use adit_wire_proto::credential::ChannelBinding;
-use adit_wire_proto::drive::AgentControl;
-use adit_wire_proto::{CloseCode, Protocol, StreamHead};
+use adit_wire_proto::control::{Claim, Register, TlsMode};
+use adit_wire_proto::{CloseCode, Protocol};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::time::{Duration, SystemTime};
+use support::raw_agent::RawAgent;
 use support::{Agent, Greeter, PATIENCE, World, get, http_tunnel, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -274,15 +271,7 @@ struct MuteAgent;
 
 impl MuteAgent {
     async fn start(world: &World, name: &str, behaviour: Behaviour) -> tokio::task::AbortHandle {
-        let io = world.agent_port().await.unwrap();
-        let exporter = io.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]));
-        let (session, mut incoming, driver) = Builder::new(Role::Dialler).build(io);
-        tokio::spawn(driver);
-        let stream = session.open(StreamHead::control().encode()).await.unwrap();
-        let binding = ChannelBinding::tls_exporter(exporter.unwrap());
-        let options = Options::new(Offer::new("mute/1", [7; 32]))
-            .with_credential(world.secret.parse().unwrap(), binding);
-        let (mut control, _) = AgentControl::connect(stream, options).await.unwrap();
+        let RawAgent { session, mut incoming, mut control } = RawAgent::enter(world, &world.secret).await;
         let mut register = Register::new(Protocol::HTTPS, Claim::Name(name.to_owned()));
         register.tls_mode = TlsMode::PASSTHROUGH;
         let registered = control.register(register).await.unwrap();

@@ -103,8 +103,18 @@ impl Gatekeeper {
         let address = caller.address;
         let mut control = GatewayControl::accept(stream, Options::new(caller.binding, random::octets()));
         let offer = tokio::select! {
-            offer = control.hello() => offer?,
+            offer = control.hello() => offer.map_err(End::from),
             () = caller.shed() => return Err(End::crowded()),
+        };
+        let offer = match offer {
+            Ok(offer) => offer,
+            Err(end) => {
+                // By QUIC a stream that is dropped takes along what was not read yet.
+                if end.is_polite {
+                    let _ = timeout(LINGER, control.finish()).await;
+                }
+                return Err(end);
+            }
         };
         // An unknown id and a wrong secret take the same path (W-18): nothing is compared against no candidates.
         let known = offer.credential.and_then(|id| self.tokens.find(id));

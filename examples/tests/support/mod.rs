@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
 pub mod network;
+pub mod raw_agent;
 pub mod streaming;
 
 use adit_examples::BoxError;
@@ -147,17 +148,48 @@ impl World {
 
     /// A connection to the agent port, below the protocol.
     pub async fn agent_port(&self) -> Result<TlsStream<TcpStream>, BoxError> {
+        self.agent_port_for(b"adit/1").await
+    }
+
+    /// The same for another carrier over TCP.
+    pub async fn agent_port_for(&self, alpn: &[u8]) -> Result<TlsStream<TcpStream>, BoxError> {
+        let socket = TcpStream::connect(self.gateway.agent_address()).await?;
+        socket.set_nodelay(true)?;
+        let name = ServerName::try_from(self.gateway.server_name().to_owned())?;
+        Ok(TlsConnector::from(Arc::new(self.agent_tls(alpn)?)).connect(name, socket).await?)
+    }
+
+    /// How agents set up TLS.
+    pub fn agent_tls(&self, alpn: &[u8]) -> Result<ClientConfig, BoxError> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.gateway.anchor_pem().as_bytes())?)?;
         let mut config = ClientConfig::builder_with_provider(adit_examples::provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"adit/1".to_vec()];
-        let socket = TcpStream::connect(self.gateway.agent_address()).await?;
-        socket.set_nodelay(true)?;
-        let name = ServerName::try_from(self.gateway.server_name().to_owned())?;
-        Ok(TlsConnector::from(Arc::new(config)).connect(name, socket).await?)
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Ok(config)
+    }
+
+    /// Makes an API key on these terms; gives its id and itself.
+    pub async fn mint(&self, terms: Value) -> (String, String) {
+        let (status, token) = self.api("POST", "/tokens", terms).await;
+        assert_eq!(status, 201, "{token}");
+        let text = |field: &str| token[field].as_str().unwrap().to_owned();
+        (text("id"), text("apiKey"))
+    }
+
+    /// The certificates that were taken back, as the zone's own host serves the list.
+    pub async fn revocation_list(&self) -> Vec<u8> {
+        let zone = self.gateway.zone();
+        let request = format!("GET /authority.crl HTTP/1.1\r\nhost: {zone}\r\nconnection: close\r\n\r\n");
+        let mut io = self.http().await;
+        io.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = Vec::new();
+        io.read_to_end(&mut reply).await.unwrap();
+        assert!(reply.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&reply));
+        let end = reply.windows(4).position(|octets| octets == b"\r\n\r\n").unwrap() + 4;
+        reply.split_off(end)
     }
 
     pub async fn http(&self) -> TcpStream {
