@@ -26,7 +26,9 @@ pub(super) fn take(headers: &mut HeaderMap) -> Option<u64> {
         headers.insert(COOKIE, kept);
     }
     let digits = std::str::from_utf8(first.strip_prefix(COOKIE_NAME)?).ok()?;
-    u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 16)
+    // Digits only: the parser takes a sign too.
+    let is_ours = digits.len() == 16 && digits.bytes().all(|octet| octet.is_ascii_hexdigit());
+    u64::from_str_radix(digits, 16).ok().filter(|_| is_ours)
 }
 
 /// A number for a visitor who has none: of two by chance, the one whose agent carries less.
