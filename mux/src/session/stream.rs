@@ -42,8 +42,9 @@ enum SendKind {
 
 enum ReceiveKind {
     Native(crate::driver::ReceiveStream),
+    /// By reference, since it is far larger than the others, which would all be as large.
     #[cfg(feature = "quic")]
-    Quic(crate::carrier::quic::ReceiveStream),
+    Quic(Box<crate::carrier::quic::ReceiveStream>),
     #[cfg(feature = "h2")]
     Http2(crate::carrier::h2::ReceiveStream),
 }
@@ -62,7 +63,7 @@ impl Stream {
     ) -> Self {
         Self {
             send: SendStream { kind: SendKind::Quic(send) },
-            receive: ReceiveStream { kind: ReceiveKind::Quic(receive) },
+            receive: ReceiveStream { kind: ReceiveKind::Quic(Box::new(receive)) },
         }
     }
 
