@@ -4,8 +4,12 @@
 mod support;
 
 use adit_examples::agent::{Event, Terms, Tunnel};
+use adit_examples::gateway::Clock;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 use support::streaming::{self, CLOSED_WITHIN, Mirror, Ticker, serve};
 use support::{Agent, Greeter, World, http_tunnel, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -114,6 +118,50 @@ async fn a11_a13_a_shares_methods_and_rate_are_kept() {
     for wrong in [json!({ "name": "x", "rateLimit": 1001 }), json!({ "name": "x", "expiresIn": "2h" })] {
         let (status, answer) = world.api("POST", "/tunnels/my-app/shares", wrong).await;
         assert_eq!((status, answer["error"].as_str()), (400, Some("VALIDATION_FAILED")));
+    }
+}
+
+#[tokio::test]
+async fn a10_a_share_ends_by_the_gateways_clock_and_stays_ended() {
+    let passed = Arc::new(AtomicU64::new(0));
+    let shown = Arc::clone(&passed);
+    let clock = Clock::new(move || SystemTime::now() + Duration::from_secs(shown.load(Ordering::SeqCst)));
+    let world = World::start_with(|config, _| config.clock = clock).await;
+    let upstream = Greeter::start("a").await;
+    world.agent(http_tunnel(upstream.address, "my-app")).serving().await;
+    close(&world, json!({ "auth_mode": "shares" })).await;
+    let share = share(&world, json!({ "name": "demo", "expiresIn": "24h" })).await;
+    let key = share["shareUrl"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let field = format!("x-adit-share: {key}\r\n");
+    let day = 86_400;
+    // Half an hour before its end, for machines that are slow; an hour after; and the clock set back.
+    for (seconds, expected) in
+        [(day - 1800, "HTTP/1.1 200"), (day + 1800, "HTTP/1.1 404"), (0, "HTTP/1.1 404")]
+    {
+        passed.store(seconds, Ordering::SeqCst);
+        let reply = visit(&world, &field).await;
+        assert!(reply.starts_with(expected), "after {seconds} s: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn a13_of_100_at_once_under_60_a_minute_60_pass_and_the_others_are_told_when_to_come_back() {
+    let world = World::start().await;
+    let upstream = Greeter::start("a").await;
+    world.agent(http_tunnel(upstream.address, "my-app")).serving().await;
+    close(&world, json!({ "auth_mode": "shares" })).await;
+    let share = share(&world, json!({ "name": "demo", "rateLimit": 60 })).await;
+    let key = share["shareUrl"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let field = format!("x-adit-share: {key}\r\n");
+    let start = Instant::now();
+    let replies = futures_util::future::join_all((0..100).map(|_| visit(&world, &field))).await;
+    // One more for each second that it took.
+    let most = 61 + usize::try_from(start.elapsed().as_secs()).unwrap();
+    let passed = replies.iter().filter(|reply| reply.starts_with("HTTP/1.1 200")).count();
+    assert!((60..=most).contains(&passed), "{passed} passed, of at most {most}");
+    let refused = replies.iter().filter(|reply| !reply.starts_with("HTTP/1.1 200"));
+    for reply in refused {
+        assert!(reply.starts_with("HTTP/1.1 429") && reply.contains("retry-after: "), "{reply}");
     }
 }
 

@@ -1,8 +1,9 @@
-//! By which calendar budgets and lives are counted.
+//! By which calendar budgets, shares and lives are counted.
 
+use adit_router::Moment;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// Tells the time of day. The system's own unless a test has another.
 #[derive(Clone)]
@@ -16,6 +17,11 @@ impl Clock {
 
     pub(super) fn now(&self) -> SystemTime {
         (self.0)()
+    }
+
+    /// Now, by this clock and by the one that only goes forward.
+    pub(super) fn moment(&self) -> Moment {
+        Moment::new(Instant::now(), self.now())
     }
 }
 

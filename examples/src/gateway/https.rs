@@ -96,7 +96,7 @@ pub(super) fn standing(hub: &Hub, name: &ServerName) -> NameStanding {
     let destination = hub.zones.classify(&host);
     match (&destination, tunnel) {
         (_, Some(tunnel)) if tunnel.facts().protocol == Protocol::HTTPS => {
-            if tunnel.facts().record.visitor_refusal(SystemTime::now()).is_some() {
+            if tunnel.facts().record.visitor_refusal(tunnel.facts().life.moment().system()).is_some() {
                 NameStanding::PassthroughClosed
             } else if tunnel.agents().is_empty() {
                 NameStanding::AgentOffline

@@ -1,12 +1,12 @@
 //! What all tasks of the gateway share: the zone, the routes, and how a stream to an agent is opened.
 
+use super::WEBHOOKS;
 use super::arrival::Proxies;
 use super::leased::Paces;
 use super::life::Life;
 use super::lookup::Lookup;
 use super::receivers::Receivers;
 use super::revocations::Revocations;
-use super::{WEBHOOKS, moment};
 use adit_errors::{Code, Refusal};
 use adit_mux::flow::Flows;
 use adit_mux::{Session, Stream};
@@ -98,11 +98,11 @@ impl std::fmt::Debug for Facts {
 impl Facts {
     /// Decides about a visit to the tunnel with these facts.
     pub(super) fn decide(tunnel: &Tunnel<Link, Self>, visit: &Visit<'_>) -> Decision {
-        let Self { policy, record, .. } = tunnel.facts();
+        let Self { policy, record, life, .. } = tunnel.facts();
         // A machine that HTTP may wake sleeps when its agent is away.
         let is_asleep = tunnel.agents().is_empty() && policy.wakes_on_http();
         let presence = if is_asleep { Presence::Asleep } else { Presence::Awake };
-        policy.decide(record, presence, visit, moment())
+        policy.decide(record, presence, visit, life.moment())
     }
 }
 

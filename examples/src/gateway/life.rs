@@ -1,11 +1,12 @@
 //! What happens to a tunnel beside its record: streams that hear of changes, use and idleness, and waking.
 
 use super::hub::{Facts, Hub, Link};
-use super::moment;
+use super::{Clock, moment};
 use crate::deadline;
 use adit_errors::{Code, Refusal};
 use adit_router::{
-    Activity, Arrival, IdleRule, Pass, RouteKey, Traffic, Tunnel, TunnelId, WakeGate, WakeLimits, WakeOutput,
+    Activity, Arrival, IdleRule, Moment, Pass, RouteKey, Traffic, Tunnel, TunnelId, WakeGate, WakeLimits,
+    WakeOutput,
 };
 use std::collections::HashMap;
 use std::fmt;
@@ -46,6 +47,7 @@ impl fmt::Debug for WakeHook {
 pub(super) struct Life {
     name: String,
     hook: Option<WakeHook>,
+    clock: Clock,
     changes: watch::Sender<()>,
     idle_after: Duration,
     activities: Mutex<Activities>,
@@ -53,7 +55,13 @@ pub(super) struct Life {
 }
 
 impl Life {
-    pub(super) fn new(name: &str, hook: Option<WakeHook>, limits: WakeLimits, idle_after: Duration) -> Self {
+    pub(super) fn new(
+        name: &str,
+        hook: Option<WakeHook>,
+        limits: WakeLimits,
+        idle_after: Duration,
+        clock: Clock,
+    ) -> Self {
         let present = Arc::new(Activity::new(IdleRule::new(idle_after), moment().instant()));
         let mut gate = WakeGate::new(limits);
         // Until its agent comes there is nobody to forward to.
@@ -61,11 +69,17 @@ impl Life {
         Self {
             name: name.to_owned(),
             hook,
+            clock,
             changes: watch::Sender::new(()),
             idle_after,
             activities: Mutex::new(Activities { present, http_keep_alive: true, before: Vec::new() }),
             waiting: Mutex::new(Waiting { gate, answers: HashMap::new(), next: 0 }),
         }
+    }
+
+    /// Now, by the calendar that the tunnel's terms are counted by.
+    pub(super) fn moment(&self) -> Moment {
+        self.clock.moment()
     }
 
     /// Streams that run ask whether they still may.
@@ -274,5 +288,6 @@ where
 
 fn recheck(hub: &Hub, id: TunnelId, pass: &Pass) -> Result<(), Refusal> {
     let tunnel = hub.look_up(RouteKey::id(id)).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
-    tunnel.facts().policy.recheck(&tunnel.facts().record, pass, moment())
+    let Facts { policy, record, life, .. } = tunnel.facts();
+    policy.recheck(record, pass, life.moment())
 }

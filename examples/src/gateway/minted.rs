@@ -49,12 +49,18 @@ impl Minted {
         let folder = state.join("tokens");
         files::private_folder(&folder)?;
         let mut all = Vec::new();
+        let mut paths = Vec::new();
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();
             // Terms whose credential isn't there were written just before a crash: nobody was told of it.
             if path.extension().is_some_and(|end| end == CREDENTIAL) {
-                all.push(read(&path).map_err(|error| format!("{}: {error}", path.display()))?);
+                paths.push((path.metadata()?.modified()?, path));
             }
+        }
+        // In the order in which they were written last: of those that were revoked, that is when.
+        paths.sort();
+        for (_, path) in paths {
+            all.push(read(&path).map_err(|error| format!("{}: {error}", path.display()))?);
         }
         Ok((Self { folder }, all))
     }
@@ -86,6 +92,22 @@ impl Minted {
     /// Those of the file system; the old ones stay then.
     pub(super) fn set_terms(&self, id: CredentialId, terms: &Terms) -> io::Result<()> {
         files::replace_private(&self.path(id, TERMS), &json(terms)?)
+    }
+
+    /// Whether this credential is kept here.
+    pub(super) fn has(&self, id: CredentialId) -> bool {
+        self.path(id, CREDENTIAL).exists()
+    }
+
+    /// Forgets a credential that is good no more.
+    ///
+    /// # Errors
+    /// Those of the file system; it stays then, as it was.
+    pub(super) fn remove(&self, id: CredentialId) -> io::Result<()> {
+        std::fs::remove_file(self.path(id, CREDENTIAL))?;
+        // Terms without a credential mean nothing.
+        let _ = std::fs::remove_file(self.path(id, TERMS));
+        Ok(())
     }
 
     fn path(&self, id: CredentialId, kind: &str) -> PathBuf {
@@ -143,6 +165,9 @@ mod tests {
         keyring.revoke().unwrap();
         let (_, all) = Minted::open(&state).unwrap();
         assert!(all[0].0.record().is_revoked());
+        assert!(minted.has(credential.id()) && minted.remove(credential.id()).is_ok());
+        assert!(!minted.has(credential.id()) && Minted::open(&state).unwrap().1.is_empty());
+        assert!(minted.remove(credential.id()).is_err(), "nothing is there");
         std::fs::write(state.join("tokens/0000000000000007.credential"), "x").unwrap();
         assert!(Minted::open(&state).is_err_and(|error| error.to_string().contains("0000000000000007")));
         std::fs::remove_dir_all(&state).unwrap();

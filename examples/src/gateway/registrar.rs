@@ -187,7 +187,7 @@ impl Registrar {
         };
         let event = if command == Command::Pause { "tunnel.paused" } else { "tunnel.resumed" };
         let status = self.change(grant, |record| {
-            record.apply(command, SystemTime::now()).map(drop).map_err(|e| Refusal::from(&e))
+            record.apply(command, self.config.clock.now()).map(drop).map_err(|e| Refusal::from(&e))
         })?;
         self.journal.note(event, grant.name.as_str());
         Ok(status)

@@ -11,7 +11,7 @@ use adit_router::{
 };
 use adit_wire_proto::credential::{Credential, CredentialId, CredentialKind, StoredCredential};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -20,8 +20,12 @@ use tokio_util::sync::CancellationToken;
 /// How long a registration may take from its admission until its tunnel is up.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// The most credentials, revoked ones included.
+/// The most credentials that are good.
 const MAX_TOKENS: usize = 10_000;
+
+/// The most that were revoked and are kept. Beyond them the one revoked first is forgotten with its files, and refused like any
+/// that never was.
+const MAX_REVOKED: usize = 10_000;
 
 /// All credentials.
 pub(super) struct Tokens {
@@ -33,8 +37,10 @@ pub(super) struct Tokens {
     saving: Mutex<()>,
     /// Which of them mint others. Locked before `tokens`, where both are.
     keys: Mutex<Credentials>,
-    /// By the number in their ids; at most [`MAX_TOKENS`].
+    /// By the number in their ids; at most [`MAX_TOKENS`] good ones, and [`MAX_REVOKED`] others.
     tokens: Mutex<BTreeMap<u64, Token>>,
+    /// Those that were minted and revoked, in this order.
+    revoked: Mutex<VecDeque<CredentialId>>,
 }
 
 /// The owner, as far as keys are concerned: mints as a master key does. No credential has its number.
@@ -106,13 +112,16 @@ impl Tokens {
             is_master: false,
             minted_by: None,
         });
+        let is_revoked = |keyring: &Keyring| keyring.record().is_revoked();
+        let revoked = before.iter().map(|(keyring, _)| keyring).filter(|keyring| is_revoked(keyring));
+        let revoked = Mutex::new(revoked.map(Keyring::id).collect());
         let all: Vec<_> = std::iter::once((first, terms)).chain(before).collect();
         let keys = Mutex::new(keys(&all)?);
         let all = all.into_iter();
         let now = clock.now();
         let all = all.map(|(keyring, terms)| (keyring.id().nonce(), Token::new(keyring, terms, now)));
         let all = Mutex::new(all.collect());
-        Ok(Self { tunnel_price, clock, minted, saving: Mutex::new(()), keys, tokens: all })
+        Ok(Self { tunnel_price, clock, minted, saving: Mutex::new(()), keys, tokens: all, revoked })
     }
 
     /// The credential with this id.
@@ -150,7 +159,7 @@ impl Tokens {
             Some("master") => return Err(Refusal::new(Code::FORBIDDEN, "only an owner makes master keys")),
             Some(_) => return Err(Refusal::new(Code::VALIDATION_FAILED, "kind is project or master")),
         };
-        if self.tokens().len() >= MAX_TOKENS {
+        if self.tokens().values().filter(|token| !token.revoked.is_cancelled()).count() >= MAX_TOKENS {
             return Err(Refusal::from(Code::QUOTA_EXCEEDED));
         }
         let number = random::number();
@@ -236,11 +245,28 @@ impl Tokens {
         for (keyring, revoked) in hit {
             // All of them end now, whatever the disk says of one.
             let ended = keyring.revoke();
+            if ended.is_ok() && self.minted.has(keyring.id()) && !self.revoked().contains(&keyring.id()) {
+                self.revoked().push_back(keyring.id());
+            }
             revoked.cancel();
             saved = saved.and(ended);
         }
         saved?;
-        self.with(id, |token| token.view())
+        let view = self.with(id, |token| token.view())?;
+        self.forget();
+        Ok(view)
+    }
+
+    /// Makes room for what is revoked next. What can't be taken off the disk stays, since it would be back after a restart.
+    fn forget(&self) {
+        let mut revoked = self.revoked();
+        while revoked.len() > MAX_REVOKED
+            && let Some(first) = revoked.front()
+            && self.minted.remove(*first).inspect_err(|error| drop(unsaved(error))).is_ok()
+        {
+            self.tokens().remove(&first.nonce());
+            revoked.pop_front();
+        }
     }
 
     /// What all tunnels of a credential together keep to.
@@ -333,6 +359,10 @@ impl Tokens {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn revoked(&self) -> MutexGuard<'_, VecDeque<CredentialId>> {
+        self.revoked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tokens(&self) -> MutexGuard<'_, BTreeMap<u64, Token>> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -382,12 +412,17 @@ fn keys(all: &[(Keyring, Terms)]) -> Result<Credentials, BoxError> {
     let mut all: Vec<_> = all.iter().collect();
     // Whoever mints stands before what it minted.
     all.sort_by_key(|(_, terms)| !terms.is_master);
+    let is_revoked = |keyring: &Keyring| keyring.record().is_revoked();
     for (keyring, terms) in &all {
         let id = keyring.id();
+        // What isn't known is refused like what was revoked; who minted it may be forgotten.
+        if is_revoked(keyring) && terms.minted_by.is_some() {
+            continue;
+        }
         add(&mut keys, id.nonce(), terms.is_master, terms.minted_by)
             .map_err(|error| format!("{id}: {error}"))?;
     }
-    for (keyring, _) in all.iter().filter(|(keyring, _)| keyring.record().is_revoked()) {
+    for (keyring, _) in all.iter().filter(|(keyring, _)| is_revoked(keyring)) {
         keys.revoke(key_of(keyring.id().nonce()));
     }
     Ok(keys)

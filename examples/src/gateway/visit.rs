@@ -1,7 +1,6 @@
 //! One request's way through the policy of its tunnel.
 
 use super::hub::{Facts, Link};
-use super::moment;
 use super::receivers::Receivers;
 use super::reply::Answer;
 use adit_errors::{Code, Refusal};
@@ -81,7 +80,8 @@ async fn with_body(
 ) -> Result<(Verdict, Request<Sent>), Refused> {
     let (parts, body) = request.into_parts();
     let body = whole(body, PendingWebhook::MAX_BODY_BYTES).await?;
-    let decision: Decision = tunnel.facts().policy.receive_body(pending, &parts.headers, &body, moment());
+    let Facts { policy, life, .. } = tunnel.facts();
+    let decision: Decision = policy.receive_body(pending, &parts.headers, &body, life.moment());
     tracing::debug!(%decision, "decided about a webhook");
     Ok((decision.into_verdict(), Request::from_parts(parts, Either::Right(Full::new(body)))))
 }

@@ -1,6 +1,5 @@
 //! What the owner of a tunnel says about it, and may change later.
 
-use super::super::moment;
 use super::Registrar;
 use super::owner::{TunnelView, protocol_name};
 use adit_errors::{Code, Refusal};
@@ -39,7 +38,7 @@ impl Registrar {
             let mut record = tunnel.record.clone();
             record.update(changes).map_err(|error| Refusal::from(&error))?;
             if let Some(command) = command {
-                record.apply(command, moment().system()).map_err(|error| Refusal::from(&error))?;
+                record.apply(command, registrar.config.clock.now()).map_err(|error| Refusal::from(&error))?;
             }
             tunnel.record = record;
             registrar.settle(tunnel)?;

@@ -1,8 +1,8 @@
 //! What the owner of tunnels may do, whether or not an agent is connected.
 
 use super::super::reach::ReachDocument;
+use super::super::seconds;
 use super::super::terms::PolicyDocument;
-use super::super::{moment, seconds};
 use super::{Books, Registrar, Tunnel, details, now, status_notice};
 use crate::random;
 use adit_errors::{Code, Refusal};
@@ -160,7 +160,7 @@ impl Registrar {
         let Books { tunnels, names, .. } = &mut *books;
         let tunnel = find(tunnels, id)?;
         let mut record = tunnel.record.clone();
-        let event = record.apply(command, moment().system()).map_err(|error| Refusal::from(&error))?;
+        let event = record.apply(command, self.config.clock.now()).map_err(|error| Refusal::from(&error))?;
         let name = record.name().borrowed();
         let conflict = || Refusal::from(Code::CONFLICT);
         // The name first: if somebody else has it by now, nothing has changed.
@@ -235,9 +235,9 @@ impl Registrar {
                     "a share is a link, and the gateway reads no request of this tunnel's",
                 )
             })?;
-            let share = Arc::new(Share::new(&key, terms, moment()));
+            let share = Arc::new(Share::new(&key, terms, tunnel.life.moment()));
             let mut shares = tunnel.policy.all_shares().clone();
-            shares.add(Arc::clone(&share), moment()).map_err(|error| Refusal::from(&error))?;
+            shares.add(Arc::clone(&share), tunnel.life.moment()).map_err(|error| Refusal::from(&error))?;
             tunnel.policy = Arc::new(adit_router::Policy::clone(&tunnel.policy).shares(shares));
             registrar.settle(tunnel)?;
             let url = format!("{address}{}{}", adit_router::SHARE_PATH, key.reveal().as_str());
@@ -248,7 +248,8 @@ impl Registrar {
     pub(in super::super) fn shares(&self, id: &str) -> Result<Vec<ShareView>, Refusal> {
         self.with(id, |_, tunnel| {
             let shares = tunnel.policy.all_shares().iter();
-            Ok(shares.filter(|share| !share.is_over(moment())).map(|share| ShareView::of(share)).collect())
+            let now = tunnel.life.moment();
+            Ok(shares.filter(|share| !share.is_over(now)).map(|share| ShareView::of(share)).collect())
         })
     }
 

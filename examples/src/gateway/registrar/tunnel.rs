@@ -18,7 +18,7 @@ use adit_wire_proto::Protocol;
 use adit_wire_proto::credential::CredentialId;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::task::AbortHandle;
 
 /// A tunnel, whether or not an agent is connected for it.
@@ -71,8 +71,8 @@ impl Registrar {
         if let Some(ttl) = ttl {
             new = new.time_to_live(ttl);
         }
-        let (record, _created) = Record::create(new, SystemTime::now());
-        let Config { wake, wake_limits, idle_after, .. } = &self.config;
+        let (record, _created) = Record::create(new, self.config.clock.now());
+        let Config { wake, wake_limits, idle_after, clock, .. } = &self.config;
         Tunnel {
             record,
             protocol,
@@ -87,7 +87,7 @@ impl Registrar {
             owners_document: PolicyDocument::default(),
             policy: Arc::new(Policy::new()),
             paces: None,
-            life: Arc::new(Life::new(name.as_str(), wake.clone(), *wake_limits, *idle_after)),
+            life: Arc::new(Life::new(name.as_str(), wake.clone(), *wake_limits, *idle_after, clock.clone())),
         }
     }
 }
