@@ -29,7 +29,9 @@ pub fn websocket_frames(data: &[u8]) {
     assert!(at_once.read.len() <= octets.len());
     check_answers(is_client, &at_once.sent, octets.len());
     let (theirs, is_allowed) = another(is_client, octets);
-    assert!(at_once.read.starts_with(&theirs));
+    // It takes lengths in more octets than they need, which we don't.
+    let goes_on = at_once.end.is_err() && theirs.starts_with(&at_once.read);
+    assert!(at_once.read.starts_with(&theirs) || goes_on);
     assert!(is_allowed || at_once.end.is_err(), "{:?}", at_once.end);
 }
 

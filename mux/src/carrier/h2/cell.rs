@@ -67,7 +67,14 @@ impl News {
     pub(super) const RECEIVING: Self = Self(2);
     /// HTTP/2 has something for the sending half.
     pub(super) const SENDING: Self = Self(4);
+    /// The application had its say.
+    pub(super) const DUE: Self = Self(8);
+    pub(super) const NONE: Self = Self(0);
     pub(super) const ALL: Self = Self(7);
+
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     pub(super) const fn has(self, what: Self) -> bool {
         self.0 & what.0 != 0

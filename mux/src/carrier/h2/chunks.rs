@@ -55,7 +55,8 @@ impl Chunks {
         let mut piece = match self.whole.pop_front() {
             Some(piece) => piece,
             None if self.tail.is_empty() => return None,
-            None => self.tail.split().freeze(),
+            // Whole, not split off: so there is no memory to share, nor a count of who does.
+            None => std::mem::take(&mut self.tail).freeze(),
         };
         if piece.len() > most {
             self.whole.push_front(piece.split_off(most));
@@ -102,7 +103,7 @@ impl Chunks {
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.whole.push_back(self.tail.split().freeze());
+            self.whole.push_back(std::mem::take(&mut self.tail).freeze());
         }
     }
 }

@@ -21,16 +21,15 @@ pub(super) fn limits(role: Role, config: &Config) -> Limits {
         .small_frames(SMALL_FRAME_BUDGET)
 }
 
-/// Sends a request of the gateway, if it may now; `None` if it never will be sent.
+/// Sends a request of the gateway, if it may now; `None` if it never will be sent. There is an opener once the peer's settings
+/// came and allow it.
 pub(super) fn poll_ask(
-    opener: &mut Option<Opener>,
+    opener: Option<&mut Opener>,
     task: &mut Context<'_>,
     purpose: Purpose,
     head: Option<&Bytes>,
 ) -> Poll<Option<Exchange>> {
-    let Some(opener) = opener.as_mut().filter(|opener| opener.is_extended_connect_taken()) else {
-        return Poll::Pending;
-    };
+    let Some(opener) = opener else { return Poll::Pending };
     match ready!(opener.poll_ready(task)) {
         Ok(()) => Poll::Ready(opener.send(request(purpose, head), false).ok()),
         // Whoever polls the connection sees why.

@@ -3,10 +3,10 @@
 use super::cell::{Cell, News};
 use super::connection::{limits, poll_ask};
 use super::control::ControlStream;
-use super::dialect::{Asked, Connection, Exchange, LinkError, Opener, ReceiveHalf, Reply, SendHalf};
+use super::dialect::{Asked, Connection, Exchange, LinkError, Opener, ReceiveHalf, Reply};
 use super::heads::{HeadError, Purpose, head, reset_number, response};
 use super::incoming::IncomingStream;
-use super::lane::{Lane, Receive, TakenUp, Turn};
+use super::lane::{Lane, Receive, Sender, TakenUp, Turn};
 use super::shared::{CONNECTION, INVITATIONS, Life, Places, SESSION, Shared, Signal, now};
 use super::tap::Tap;
 use super::{Incoming, Session};
@@ -90,8 +90,9 @@ impl Drop for Guard {
 struct Engine<T> {
     shared: Arc<Shared>,
     connection: Connection<T>,
-    /// The gateway's.
+    /// The gateway's, while the peer's settings don't let it ask, and then.
     opener: Option<Opener>,
+    asking: Option<Opener>,
     /// Wakes the driver for the connection, for the session, and for invitations that are given up.
     wakers: [Waker; 3],
     control: ControlStream,
@@ -109,12 +110,12 @@ struct Engine<T> {
     granted: Option<usize>,
     has_greeted: bool,
     stops: VecDeque<(u32, CloseCode)>,
+    /// Streams of the peer whose answer waits until the application had its turn.
+    fresh: Vec<usize>,
     /// Room for what is ready.
     news: Places,
     /// Whether the deadline may be another than the timer's.
     is_time_due: bool,
-    /// Whether the peer's settings let a gateway ask.
-    may_ask: bool,
     /// Streams that had to be refused.
     resets: Bucket,
     /// Streams that the peer gave up as soon as it had opened them.
@@ -168,6 +169,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         Self {
             shared,
             opener: connection.opener(),
+            asking: None,
             connection,
             wakers,
             control: ControlStream::new(),
@@ -180,9 +182,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             granted: None,
             has_greeted: false,
             stops: VecDeque::new(),
+            fresh: Vec::new(),
             news: Places::default(),
             is_time_due: true,
-            may_ask: false,
             resets,
             rapid_resets,
             clock: Clock {
@@ -200,6 +202,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         // What was read is passed on, and what was written leaves. More waits until others had their turn: what they write
         // meanwhile leaves with it.
         const ROUNDS: usize = 2;
+        for place in std::mem::take(&mut self.fresh) {
+            self.turn(place, News::DUE);
+        }
         for round in 0..=ROUNDS {
             let mut news = std::mem::take(&mut self.news);
             if news.is_empty() {
@@ -207,14 +212,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             }
             if news.is_empty() {
                 self.news = news;
+                if !self.fresh.is_empty() {
+                    task.waker().wake_by_ref();
+                }
                 return self.poll_time(task);
             }
             if round == ROUNDS {
                 self.news = news;
                 break;
             }
+            if std::mem::take(&mut news.opens) {
+                self.poll_opens();
+            }
             for place in news.places.drain(..) {
-                self.turn(place);
+                self.turn(place, News::NONE);
             }
             let (connection, session) =
                 (std::mem::take(&mut news.connection), std::mem::take(&mut news.session));
@@ -248,15 +259,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         let mut news = std::mem::take(&mut self.news);
         self.shared.ready.swap(&mut news);
         for place in news.places.drain(..) {
-            self.turn(place);
+            self.turn(place, News::NONE);
         }
         self.news = news;
     }
 
-    /// Looks at one stream.
-    fn turn(&mut self, place: usize) {
+    /// Looks at one stream, of which there may be more news than its cell knows of.
+    fn turn(&mut self, place: usize, news: News) {
         let Some(lane) = self.lanes.get_mut(place) else { return };
-        match lane.turn() {
+        match lane.turn(news) {
             Turn::Nothing => {}
             Turn::TakenUp(answer) => self.take_up(place, answer),
             Turn::Stop(code) => {
@@ -295,14 +306,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             if let Err(violation) = self.turned_away() {
                 self.shared.finish(SessionEnd::Violation(violation));
             }
-        } else {
-            let count = if is_local { &mut self.opened } else { &mut self.accepted };
-            *count = count.saturating_sub(1);
-            self.shared.watch.stream_closed(Origin::local_if(is_local));
-            let mut state = self.shared.state();
-            state.tally.open = state.tally.open.saturating_sub(1);
+            return self.shared.ready.push(SESSION);
         }
-        self.shared.ready.push(SESSION);
+        let count = if is_local { &mut self.opened } else { &mut self.accepted };
+        *count = count.saturating_sub(1);
+        self.shared.watch.stream_closed(Origin::local_if(is_local));
+        let mut state = self.shared.state();
+        state.tally.open = state.tally.open.saturating_sub(1);
+        let is_draining = state.control.is_draining();
+        drop(state);
+        if is_draining || (self.connection.is_client() && self.invitations < SPARE_INVITATIONS) {
+            self.shared.ready.push(SESSION);
+        } else {
+            self.grant();
+        }
     }
 
     /// Reads and writes the connection; takes the requests of the peer.
@@ -332,8 +349,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
                 return self.shared.finish(SessionEnd::Violation(violation));
             }
         }
-        if !self.may_ask && self.opener.as_ref().is_some_and(Opener::is_extended_connect_taken) {
-            self.may_ask = true;
+        if let Some(opener) = self.opener.take_if(|opener| opener.is_extended_connect_taken()) {
+            self.asking = Some(opener);
             self.shared.ready.push(SESSION);
         }
     }
@@ -395,10 +412,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             reply.reset(reset_number(CloseCode::REFUSED));
             return self.turned_away();
         }
-        match asked.answer(response(None)) {
-            Ok(answered) => self.begin_incoming(answered.send, answered.receive, head),
+        let (_, mut reply, receive) = asked.into_parts();
+        if reply.poll_given_up(&mut Context::from_waker(Waker::noop())).is_ready() {
             // It was reset before it was looked at.
-            Err(_) => self.left_at_once(),
+            self.left_at_once();
+        } else {
+            self.begin_incoming(reply, receive, head);
         }
         Ok(())
     }
@@ -430,7 +449,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
                 let cell = Arc::clone(&lane.cell);
                 // Another invitation takes its place.
                 self.shared.ready.push(SESSION);
-                return self.announce(cell, head, id);
+                self.announce(Arc::clone(&cell), head, id);
+                return cell.tell(News::ALL);
             }
             (_, Err(HeadError::TooLarge { length })) => {
                 return self.shared.finish(SessionEnd::Violation(head_too_large(length)));
@@ -452,13 +472,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         is_allowed.then_some(()).ok_or(Violation::Budget { what: Abuse::ForcedResets })
     }
 
-    fn begin_incoming(&mut self, send: SendHalf, body: ReceiveHalf, head: Bytes) {
+    fn begin_incoming(&mut self, reply: Reply, body: ReceiveHalf, head: Bytes) {
         let cell = Cell::new(Arc::clone(&self.shared), false);
-        let id = send.id();
-        let place = self.lanes.insert(Lane::new(Arc::clone(&cell), send, Receive::Body(body), false));
+        let id = reply.id();
+        let lane = Lane::new(Arc::clone(&cell), Sender::Reply(reply), Receive::Body(body), false);
+        let place = self.lanes.insert(lane);
         cell.settle(place, id);
         self.places.insert(id, place);
         self.announce(cell, head, id);
+        self.fresh.push(place);
+        self.turn(place, News::ALL);
     }
 
     /// A stream of the peer begins.
@@ -488,7 +511,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         if is_awaited {
             self.shared.ready.push(SESSION);
         }
-        cell.tell(News::ALL);
     }
 
     /// Everything that concerns no single stream.
@@ -498,7 +520,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         }
         let waker = self.wakers[1].clone();
         let mut task = Context::from_waker(&waker);
-        self.poll_opens(&mut task);
+        self.poll_opens();
         while let Poll::Ready(octets) = self.control.poll_receive(&mut task) {
             let received = octets.ok_or(Violation::UnexpectedFrame).and_then(|octets| self.receive(&octets));
             if let Err(violation) = received {
@@ -513,13 +535,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
     }
 
     /// Opens what the application asked for.
-    fn poll_opens(&mut self, task: &mut Context<'_>) {
+    fn poll_opens(&mut self) {
+        if self.closing.is_some() {
+            return;
+        }
+        let waker = self.wakers[1].clone();
+        let task = &mut Context::from_waker(&waker);
         loop {
             let mut state = self.shared.state();
             let Some((cell, head)) = state.opens.pop_front() else { return };
             drop(state);
             let (send, receive) = if self.connection.is_client() {
-                match poll_ask(&mut self.opener, task, Purpose::Stream, Some(&head)) {
+                match poll_ask(self.asking.as_mut(), task, Purpose::Stream, Some(&head)) {
                     Poll::Ready(Some(Exchange { send, answer })) => (send, Receive::Answer(answer)),
                     Poll::Ready(None) => {
                         self.lose(&cell);
@@ -549,14 +576,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             };
             let id = send.id();
             self.note_id(id);
-            let place = self.lanes.insert(Lane::new(Arc::clone(&cell), send, receive, true));
+            let lane = Lane::new(Arc::clone(&cell), Sender::Half(send), receive, true);
+            let place = self.lanes.insert(lane);
             cell.settle(place, id);
             self.places.insert(id, place);
             self.opened = self.opened.saturating_add(1);
             let mut state = self.shared.state();
             state.tally.opened = state.tally.opened.max(id);
             drop(state);
-            cell.tell(News::ALL);
+            self.turn(place, News::ALL);
         }
     }
 
@@ -577,7 +605,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
     /// The gateway opens the control stream, and invites the agent to streams of its own.
     fn poll_invitations(&mut self, task: &mut Context<'_>) {
         if !self.control.is_open()
-            && let Poll::Ready(Some(asked)) = poll_ask(&mut self.opener, task, Purpose::Control, None)
+            && let Poll::Ready(Some(asked)) = poll_ask(self.asking.as_mut(), task, Purpose::Control, None)
         {
             self.control.ask(asked.send, asked.answer);
             self.shared.ready.push(SESSION);
@@ -586,11 +614,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
         while self.control.is_open()
             && self.invitations < SPARE_INVITATIONS.min(most.saturating_sub(self.accepted))
         {
-            let asked = poll_ask(&mut self.opener, task, Purpose::Invitation, None);
+            let asked = poll_ask(self.asking.as_mut(), task, Purpose::Invitation, None);
             let Poll::Ready(Some(Exchange { send, answer })) = asked else { return };
             let (cell, id) = (Cell::new(Arc::clone(&self.shared), false), send.id());
             self.note_id(id);
-            let lane = Lane::new(Arc::clone(&cell), send, Receive::Invitation(answer), false);
+            let lane = Lane::new(Arc::clone(&cell), Sender::Half(send), Receive::Invitation(answer), false);
             let place = self.lanes.insert(lane);
             cell.settle(place, id);
             self.invitations = self.invitations.saturating_add(1);

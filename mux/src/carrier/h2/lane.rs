@@ -1,8 +1,8 @@
 //! A stream as the driver sees it: HTTP/2's handles on one side, the application's cell on the other.
 
 use super::cell::{Cell, Flow, News, ReceiveEnd, SendEnd, Sending};
-use super::dialect::{Answer, LinkError, ReceiveHalf, SendHalf};
-use super::heads::{close_code, reset_code, reset_number, reset_trailers};
+use super::dialect::{Answer, LinkError, ReceiveHalf, Reply, SendHalf};
+use super::heads::{close_code, reset_code, reset_number, reset_trailers, response};
 use crate::{Origin, StreamError};
 use adit_wire_proto::CloseCode;
 use std::pin::Pin;
@@ -13,7 +13,8 @@ pub(super) struct Lane {
     pub(super) cell: Arc<Cell>,
     /// For the receiving half, and for the sending half.
     wakers: [Waker; 2],
-    send: SendHalf,
+    id: u32,
+    send: Sender,
     is_sent: bool,
     pub(super) receive: Receive,
     is_stop_sent: bool,
@@ -23,6 +24,14 @@ pub(super) struct Lane {
     has_come: bool,
     /// Whether the peer gave up a stream of its own before one came, which is yet to be told.
     has_left_at_once: bool,
+}
+
+/// What octets are sent with.
+pub(super) enum Sender {
+    Half(SendHalf),
+    /// The answer is due. It leaves with the first octets if the application has some at once, and soon in any case.
+    Reply(Reply),
+    Over,
 }
 
 /// What is awaited of the peer.
@@ -49,13 +58,25 @@ pub(super) enum Turn {
 /// The head and the body with which an invitation is answered.
 pub(super) type TakenUp = (http::Response<()>, ReceiveHalf);
 
+impl Sender {
+    fn id(&self) -> u32 {
+        match self {
+            Self::Half(send) => send.id(),
+            Self::Reply(reply) => reply.id(),
+            Self::Over => 0,
+        }
+    }
+}
+
 impl Lane {
-    pub(super) fn new(cell: Arc<Cell>, send: SendHalf, receive: Receive, is_local: bool) -> Self {
+    pub(super) fn new(cell: Arc<Cell>, send: Sender, receive: Receive, is_local: bool) -> Self {
+        let id = send.id();
         let sending = Arc::new(Sending(Arc::clone(&cell)));
         let wakers = [Waker::from(Arc::clone(&cell)), Waker::from(sending)];
         Self {
             cell,
             wakers,
+            id,
             send,
             is_sent: false,
             receive,
@@ -66,8 +87,8 @@ impl Lane {
         }
     }
 
-    pub(super) fn id(&self) -> u32 {
-        self.send.id()
+    pub(super) const fn id(&self) -> u32 {
+        self.id
     }
 
     pub(super) const fn is_invitation(&self) -> bool {
@@ -79,9 +100,9 @@ impl Lane {
         self.is_sent && matches!(self.receive, Receive::Over)
     }
 
-    /// Moves what can be moved.
-    pub(super) fn turn(&mut self) -> Turn {
-        let news = self.cell.take_news();
+    /// Moves what can be moved. There may be more news than what the cell knows of.
+    pub(super) fn turn(&mut self, others: News) -> Turn {
+        let news = self.cell.take_news().and(others);
         let cell = Arc::clone(&self.cell);
         let mut flow = cell.flow();
         if (news.has(News::RECEIVING) || flow.owes_credit())
@@ -92,7 +113,7 @@ impl Lane {
         if self.is_invitation() {
             return Turn::Nothing;
         }
-        self.send(&mut flow, news.has(News::SENDING));
+        self.send(&mut flow, news);
         let stop = self.stop(&flow);
         let has_room = flow.unsent.len() < cell.shared.config.send_buffer || flow.send_failure.is_some();
         let writer = flow.writer.take_if(|_| has_room);
@@ -118,16 +139,43 @@ impl Lane {
         let writer = flow.writer.take();
         drop(flow);
         self.is_sent = true;
-        // Fails only if the stream is over, which the peer knows then.
-        let _ = self.send.finish_with(reset_trailers(code));
+        self.finish_with(code);
         writer.into_iter().for_each(Waker::wake);
     }
 
     /// Gives both halves up.
     pub(super) fn refuse(&mut self, code: CloseCode) {
-        self.send.reset(reset_number(code));
+        self.reset(code);
         self.is_sent = true;
         self.receive = Receive::Over;
+    }
+
+    fn reset(&mut self, code: CloseCode) {
+        match std::mem::replace(&mut self.send, Sender::Over) {
+            Sender::Half(mut send) => send.reset(reset_number(code)),
+            Sender::Reply(reply) => reply.reset(reset_number(code)),
+            Sender::Over => {}
+        }
+    }
+
+    /// Ends the sending half with a code. Fails only if the stream is over, which the peer knows then.
+    fn finish_with(&mut self, code: CloseCode) {
+        self.answer();
+        if let Sender::Half(send) = &mut self.send {
+            let _ = send.finish_with(reset_trailers(code));
+        }
+    }
+
+    /// Sends the answer, if it is due.
+    fn answer(&mut self) {
+        if !matches!(self.send, Sender::Reply(_)) {
+            return;
+        }
+        if let Sender::Reply(reply) = std::mem::replace(&mut self.send, Sender::Over) {
+            // Fails only if the stream is over: the receiving half says so.
+            self.send = reply.answer(response(None)).map_or(Sender::Over, Sender::Half);
+            self.is_sent |= matches!(self.send, Sender::Over);
+        }
     }
 
     fn receive(&mut self, flow: &mut Flow) -> Option<TakenUp> {
@@ -166,7 +214,7 @@ impl Lane {
                                 let code = trailers.as_ref().and_then(reset_code);
                                 if let Some(code) = code {
                                     self.leave(flow);
-                                    self.cell.shared.reset_received(self.send.id(), code);
+                                    self.cell.shared.reset_received(self.id, code);
                                 }
                                 let end = code.map_or(ReceiveEnd::Finished, |code| {
                                     ReceiveEnd::Failed(StreamError::Reset { code })
@@ -185,8 +233,8 @@ impl Lane {
         }
     }
 
-    /// Sends what can be sent; learns, if `looks`, whether the peer has given the stream up.
-    fn send(&mut self, flow: &mut Flow, looks: bool) {
+    /// Sends what can be sent; learns, if there are news of that, whether the peer has given the stream up.
+    fn send(&mut self, flow: &mut Flow, news: News) {
         if self.is_sent {
             return;
         }
@@ -197,29 +245,33 @@ impl Lane {
             self.cell.shared.watch.reset(Origin::Local, self.id(), code);
             if matches!(self.receive, Receive::Over) || flow.stop == Some(code) {
                 self.receive = Receive::Over;
-                self.send.reset(reset_number(code));
+                self.reset(code);
             } else {
-                let _ = self.send.finish_with(reset_trailers(code));
+                self.finish_with(code);
             }
             return;
         }
+        if !flow.unsent.is_empty() || flow.send_end.is_some() || news.has(News::DUE) {
+            self.answer();
+        }
+        let Sender::Half(send) = &mut self.send else { return };
         let finishes = flow.send_end == Some(SendEnd::Finished);
         while !flow.unsent.is_empty() {
-            let Poll::Ready(Ok(room)) = self.send.poll_room(task, flow.unsent.len()) else { break };
+            let Poll::Ready(Ok(room)) = send.poll_room(task, flow.unsent.len()) else { break };
             let Some(piece) = flow.unsent.pop(room) else { break };
             let is_last = finishes && flow.unsent.is_empty();
-            if self.send.push(piece, is_last).is_err() {
+            if send.push(piece, is_last).is_err() {
                 break;
             }
             self.is_sent |= is_last;
         }
         if finishes && flow.unsent.is_empty() && !self.is_sent {
             self.is_sent = true;
-            let _ = self.send.finish();
+            let _ = send.finish();
         }
-        if looks
+        if news.has(News::SENDING)
             && !self.is_sent
-            && let Poll::Ready(Ok(number)) = self.send.poll_given_up(task)
+            && let Poll::Ready(Ok(number)) = send.poll_given_up(task)
         {
             self.leave(flow);
             self.lose(flow, close_code(number));

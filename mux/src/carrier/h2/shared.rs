@@ -9,7 +9,7 @@ use crate::{Config, DatagramError, OpenError, Origin, Role, SessionEnd, SessionS
 use adit_wire_proto::CloseCode;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ pub(super) struct Shared {
     pub(super) watch: Watch,
     pub(super) ready: Ready,
     state: Mutex<State>,
+    /// Whether the session has ended; never becomes false again.
+    has_ended: AtomicBool,
     pub(super) counters: Counters,
     pub(super) meter: Meter,
     /// Streams may have become available, or never will be.
@@ -88,6 +90,7 @@ pub(super) struct Places {
     pub(super) connection: bool,
     pub(super) session: bool,
     pub(super) invitations: bool,
+    pub(super) opens: bool,
 }
 
 #[derive(Default)]
@@ -124,6 +127,7 @@ impl Shared {
             config,
             ready: Ready::default(),
             state: Mutex::new(state),
+            has_ended: AtomicBool::new(false),
             counters: Counters::default(),
             meter: Meter::default(),
             openers: Notify::new(),
@@ -138,7 +142,7 @@ impl Shared {
     }
 
     pub(super) fn end(&self) -> Option<SessionEnd> {
-        self.state().end.clone()
+        if self.has_ended.load(Ordering::Acquire) { self.state().end.clone() } else { None }
     }
 
     /// The last pong, and the end, if either is there.
@@ -173,7 +177,7 @@ impl Shared {
         }
         let opened = self.counters.streams_opened.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         self.watch.stream_opened(Origin::Local);
-        self.ready.push(SESSION);
+        self.ready.push(OPENS);
         if opened >= u64::from(self.config.max_lifetime_opens) {
             self.drain(CloseCode::DRAINING, Bytes::new(), now());
         }
@@ -203,6 +207,7 @@ impl Shared {
             return;
         }
         state.end = Some(end.clone());
+        self.has_ended.store(true, Ordering::Release);
         let (refused, acceptor) = (std::mem::take(&mut state.incoming), state.acceptor.take());
         drop(state);
         drop(refused);
@@ -303,6 +308,7 @@ impl Ready {
             CONNECTION => queue.news.connection = true,
             SESSION => queue.news.session = true,
             INVITATIONS => queue.news.invitations = true,
+            OPENS => queue.news.opens = true,
             _ => queue.news.places.push(place),
         }
         let driver = queue.driver.take();
@@ -332,7 +338,8 @@ impl Ready {
 
 impl Places {
     pub(super) const fn is_empty(&self) -> bool {
-        self.places.is_empty() && !self.connection && !self.session && !self.invitations
+        let has_other = self.connection || self.session || self.opens || self.invitations;
+        self.places.is_empty() && !has_other
     }
 }
 
@@ -366,10 +373,12 @@ pub(super) fn now() -> Instant {
 
 /// The place of the connection itself.
 pub(super) const CONNECTION: usize = usize::MAX - 1;
-/// The place of what concerns the session: opens, drain, datagrams.
+/// The place of what concerns the session: drain, datagrams, what the peer grants.
 pub(super) const SESSION: usize = usize::MAX - 2;
 /// The place of the invitations that an agent keeps.
 pub(super) const INVITATIONS: usize = usize::MAX - 3;
+/// The place of streams that the application opened.
+const OPENS: usize = usize::MAX - 4;
 /// `SPEC.md` section 13.
 const MAX_REASON_BYTES: usize = 256;
 const MOST_DATAGRAMS: usize = 16 * 1024;

@@ -97,7 +97,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 Side::Server(connection) => ready!(connection.poll_accept(task)),
                 Side::Client { connection, requests } => {
                     let ended = Pin::new(connection).poll(task);
-                    if requests.current_max_send_streams() > 0 {
+                    if !self.settings.are_there() && requests.current_max_send_streams() > 0 {
                         self.settings.come();
                     }
                     ready!(ended).err().map(Err)
@@ -243,10 +243,13 @@ impl Settled {
         }
     }
 
+    fn are_there(&self) -> bool {
+        self.inner.0.load(Ordering::Acquire)
+    }
+
     async fn wait(&self) {
-        let (are_there, told) = &*self.inner;
-        let told = told.notified();
-        if !are_there.load(Ordering::Acquire) {
+        let told = self.inner.1.notified();
+        if !self.are_there() {
             told.await;
         }
     }
