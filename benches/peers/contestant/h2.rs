@@ -8,9 +8,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::client::{ResponseFuture, SendRequest};
+use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 
@@ -44,7 +45,7 @@ pub(crate) const LARGE_CHUNKS: Contestant = Contestant {
 
 pub(crate) const BARE: Contestant = Contestant {
     name: "h2-bare",
-    about: "h2 0.4; the settings of adit-h2",
+    about: "h2 0.4; the settings and the heads of adit-h2",
     quick: false,
     connect: |network| Box::pin(connect(network, Windows::OfOurs, Copying::Slices)),
     ..DEFAULT
@@ -57,7 +58,7 @@ pub(crate) const BARE_CHUNKS: Contestant = Contestant {
     ..BARE
 };
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Windows {
     Default,
     Large,
@@ -73,6 +74,7 @@ enum Copying {
 
 struct Dialler {
     requests: SendRequest<Bytes>,
+    windows: Windows,
     copying: Copying,
 }
 
@@ -111,6 +113,9 @@ async fn connect(network: Arc<Network>, windows: Windows, copying: Copying) -> i
         server.initial_window_size(stream).initial_connection_window_size(connection);
         server.max_frame_size(FRAME).max_send_buffer_size(buffer);
     }
+    if windows == Windows::OfOurs {
+        server.enable_connect_protocol();
+    }
     let (near, far) = tokio::try_join!(client.handshake::<_, Bytes>(near), server.handshake(far))
         .map_err(io::Error::other)?;
     let ((requests, near), mut far) = (near, far);
@@ -123,7 +128,10 @@ async fn connect(network: Arc<Network>, windows: Windows, copying: Copying) -> i
             }
         }
     });
-    let opener = Arc::new(Dialler { requests, copying });
+    while windows == Windows::OfOurs && !requests.is_extended_connect_protocol_enabled() {
+        tokio::task::yield_now().await;
+    }
+    let opener = Arc::new(Dialler { requests, windows, copying });
     Ok(Session { opener, acceptor: Box::new(Listener { accepted, copying }) })
 }
 
@@ -132,12 +140,22 @@ impl Opener for Dialler {
         let requests = self.requests.clone();
         Box::pin(async {
             let mut requests = requests.ready().await.map_err(io::Error::other)?;
-            let request = Request::post("http://bench/").body(()).map_err(io::Error::other)?;
+            let request = match self.windows {
+                Windows::OfOurs => as_ours(),
+                Windows::Default | Windows::Large => Request::post("http://bench/").body(()),
+            };
+            let request = request.map_err(io::Error::other)?;
             let (response, send) = requests.send_request(request, false).map_err(io::Error::other)?;
             let receive = Receive::AwaitingHeaders(response);
             Ok(boxed(Exchange { send, receive, rest: Bytes::new(), copying: self.copying }))
         })
     }
+}
+
+/// The head with which the carrier opens a stream.
+fn as_ours() -> http::Result<Request<()>> {
+    let request = Request::connect("https://adit/stream").header("adit-head", HeaderValue::from_static(""));
+    request.extension(Protocol::from_static("adit")).body(())
 }
 
 impl Acceptor for Listener {

@@ -475,7 +475,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
     fn begin_incoming(&mut self, reply: Reply, body: ReceiveHalf, head: Bytes) {
         let cell = Cell::new(Arc::clone(&self.shared), false);
         let id = reply.id();
-        let lane = Lane::new(Arc::clone(&cell), Sender::Reply(reply), Receive::Body(body), false);
+        let lane = Lane::new(id, Arc::clone(&cell), Sender::Reply(reply), Receive::Body(body), false);
         let place = self.lanes.insert(lane);
         cell.settle(place, id);
         self.places.insert(id, place);
@@ -576,7 +576,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             };
             let id = send.id();
             self.note_id(id);
-            let lane = Lane::new(Arc::clone(&cell), Sender::Half(send), receive, true);
+            let lane = Lane::new(id, Arc::clone(&cell), Sender::Half(send), receive, true);
             let place = self.lanes.insert(lane);
             cell.settle(place, id);
             self.places.insert(id, place);
@@ -618,7 +618,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Engine<T> {
             let Poll::Ready(Some(Exchange { send, answer })) = asked else { return };
             let (cell, id) = (Cell::new(Arc::clone(&self.shared), false), send.id());
             self.note_id(id);
-            let lane = Lane::new(Arc::clone(&cell), Sender::Half(send), Receive::Invitation(answer), false);
+            let lane =
+                Lane::new(id, Arc::clone(&cell), Sender::Half(send), Receive::Invitation(answer), false);
             let place = self.lanes.insert(lane);
             cell.settle(place, id);
             self.invitations = self.invitations.saturating_add(1);

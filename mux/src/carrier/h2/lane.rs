@@ -58,19 +58,8 @@ pub(super) enum Turn {
 /// The head and the body with which an invitation is answered.
 pub(super) type TakenUp = (http::Response<()>, ReceiveHalf);
 
-impl Sender {
-    fn id(&self) -> u32 {
-        match self {
-            Self::Half(send) => send.id(),
-            Self::Reply(reply) => reply.id(),
-            Self::Over => 0,
-        }
-    }
-}
-
 impl Lane {
-    pub(super) fn new(cell: Arc<Cell>, send: Sender, receive: Receive, is_local: bool) -> Self {
-        let id = send.id();
+    pub(super) fn new(id: u32, cell: Arc<Cell>, send: Sender, receive: Receive, is_local: bool) -> Self {
         let sending = Arc::new(Sending(Arc::clone(&cell)));
         let wakers = [Waker::from(Arc::clone(&cell)), Waker::from(sending)];
         Self {
