@@ -22,11 +22,14 @@ pub(crate) const QUINN: Contestant = Contestant {
 
 pub(crate) const BARE: Contestant = Contestant {
     name: "quinn-bare",
-    about: "quinn 0.11 (ring); the settings of adit-quic",
+    about: "quinn 0.11 (ring); the settings and the heads of adit-quic",
     quick: false,
-    connect: |_| Box::pin(connect(adit_mux::carrier::quic::transport(&super::adit::limits()))),
+    connect: |_| Box::pin(connect_as_ours()),
     ..QUINN
 };
+
+/// With a head before each stream, as the carrier has it: two octets, for an empty one.
+struct WithHeads(End);
 
 /// One end of a connection.
 pub(super) struct End {
@@ -43,6 +46,11 @@ fn defaults() -> TransportConfig {
 async fn connect(transport: TransportConfig) -> io::Result<Session> {
     let (near, far) = connections(transport).await?;
     Ok(Session { opener: Arc::new(near), acceptor: Box::new(far) })
+}
+
+async fn connect_as_ours() -> io::Result<Session> {
+    let (near, far) = connections(adit_mux::carrier::quic::transport(&super::adit::limits())).await?;
+    Ok(Session { opener: Arc::new(WithHeads(near)), acceptor: Box::new(WithHeads(far)) })
 }
 
 /// A client and a server over loopback, connected.
@@ -69,6 +77,26 @@ impl Opener for End {
     fn open(&self) -> Later<'_, io::Result<BoxStream>> {
         Box::pin(async {
             let (send, receive) = self.connection.open_bi().await.map_err(io::Error::other)?;
+            Ok(boxed(join(receive, send)))
+        })
+    }
+}
+
+impl Opener for WithHeads {
+    fn open(&self) -> Later<'_, io::Result<BoxStream>> {
+        Box::pin(async {
+            let (mut send, receive) = self.0.connection.open_bi().await.map_err(io::Error::other)?;
+            send.write_all(&[0; 2]).await.map_err(io::Error::other)?;
+            Ok(boxed(join(receive, send)))
+        })
+    }
+}
+
+impl Acceptor for WithHeads {
+    fn accept(&mut self) -> Later<'_, io::Result<BoxStream>> {
+        Box::pin(async {
+            let (send, mut receive) = self.0.connection.accept_bi().await.map_err(io::Error::other)?;
+            receive.read_exact(&mut [0; 2]).await.map_err(io::Error::other)?;
             Ok(boxed(join(receive, send)))
         })
     }
