@@ -97,13 +97,14 @@ impl Gatekeeper {
         stream: Stream,
         caller: Caller,
         session: &Session,
-        incoming: Incoming,
+        mut incoming: Incoming,
         ends: &mut Option<Instant>,
     ) -> Result<(), End> {
         let address = caller.address;
         let mut control = GatewayControl::accept(stream, Options::new(caller.binding, random::octets()));
         let offer = tokio::select! {
             offer = control.hello() => offer.map_err(End::from),
+            end = refuse_streams(&mut incoming) => return Err(end),
             () = caller.shed() => return Err(End::crowded()),
         };
         let offer = match offer {
@@ -125,7 +126,11 @@ impl Gatekeeper {
         };
         let (Ok(authorised), Some(secret), Some(Presented { revoked, .. })) = (checked, secret, &known)
         else {
-            tokio::time::sleep(failure_delay(self.count_failure(address.ip()))).await;
+            let pause = failure_delay(self.count_failure(address.ip()));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                end = refuse_streams(&mut incoming) => return Err(end),
+            }
             let refusal = Refusal::new(Code::AUTH_FAILED, "the connect secret was not accepted");
             control.refuse(refusal.with_request_id(random::request_id())).await?;
             return Err(End::new(CloseCode::AUTH_FAILED, "the credential was not accepted"));
@@ -139,7 +144,11 @@ impl Gatekeeper {
         let shares_load = !settings.features.is_empty();
         let carrier = session.capabilities().carrier();
         tracing::info!(session = %settings.session, %carrier, software = ?offer.software, "an agent is connected");
-        control.welcome(&authorised, settings).await?;
+        tokio::select! {
+            biased;
+            end = refuse_streams(&mut incoming) => return Err(end),
+            welcomed = control.welcome(&authorised, settings) => welcomed?,
+        }
         let (notices, waiting) = mpsc::channel(MAX_WAITING_NOTICES);
         let (flows, delivery) = Flows::new(session.clone());
         tokio::spawn(delivery);
@@ -183,6 +192,15 @@ async fn control_stream(incoming: &mut Incoming) -> Result<Stream, End> {
     };
     stream.refuse(code);
     Err(End::new(CloseCode::UNEXPECTED, "the first stream is no control stream"))
+}
+
+/// Refuses whatever stream comes; before the welcome there is none but the control stream (SPEC 6 rule 1). One that waited would
+/// have a window of octets wait with it.
+async fn refuse_streams(incoming: &mut Incoming) -> End {
+    while let Some(stream) = incoming.accept().await {
+        stream.refuse(CloseCode::REFUSED);
+    }
+    End::new(CloseCode::NONE, "the session ended before it began")
 }
 
 /// A session that did not end as it should.
