@@ -5,6 +5,9 @@ use adit_mux::Carrier;
 use adit_mux::carrier::{h2, quic};
 use adit_wire_proto::credential::ChannelBinding;
 use rustls::ConnectionCommon;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Once;
 
 /// The application protocol of the native carrier.
 pub(crate) const NATIVE: &[u8] = b"adit/1";
@@ -39,4 +42,30 @@ pub(crate) fn quic_binding(connection: &quinn::Connection) -> Result<ChannelBind
     Ok(ChannelBinding::tls_exporter(
         quic::channel_binding(connection).ok_or("the connection has no exporter")?,
     ))
+}
+
+/// A socket for QUIC, with as much room for packets as the system gives. If that is little, whoever runs the program is told so,
+/// once.
+pub(crate) fn udp_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    static TOLD: Once = Once::new();
+    let socket = UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    if let Some(hint) = quic::UdpBuffers::raise(&socket)?.hint() {
+        TOLD.call_once(|| tracing::warn!("{hint}"));
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_socket_for_quic_has_as_much_room_as_the_system_gives() {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (plain, ours) = (UdpSocket::bind(any).unwrap(), udp_socket(any).unwrap());
+        let most = quic::UdpBuffers::raise(&plain).unwrap();
+        assert_eq!(quic::UdpBuffers::of(&ours).unwrap(), most);
+    }
 }

@@ -9,13 +9,12 @@ use adit_mux::carrier::websocket::{self, HandshakeError};
 use adit_mux::carrier::{h2, quic};
 use adit_mux::{Builder, Carrier, Config, Incoming, Role, Session};
 use adit_wire_proto::credential::ChannelBinding;
+use quinn::ConnectionError;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ConnectionError, Endpoint};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -163,14 +162,8 @@ async fn over_quic(link: &Link) -> Result<Dialled, BoxError> {
     let mut client = quinn::ClientConfig::new(Arc::new(tls));
     client.transport_config(Arc::new(quic::transport(&config)));
     let address = link.carriers.quic_gateway.as_ref().unwrap_or(&link.gateway);
-    let address =
-        tokio::net::lookup_host(address).await?.next().ok_or("the gateway's host has no address")?;
-    let any: IpAddr = match address.ip() {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let endpoint = Endpoint::client((any, 0).into())?;
-    let connection = endpoint.connect_with(client, address, &link.server_name)?.await?;
+    let addresses = tokio::net::lookup_host(address).await?;
+    let (endpoint, connection) = super::quic::connect(addresses, &client, &link.server_name).await?;
     let binding = quic_binding(&connection)?;
     let (session, incoming, driver) = quic::start(connection, &config);
     tokio::spawn(async move {

@@ -11,6 +11,7 @@ mod link;
 mod local;
 mod memory;
 mod outward;
+mod quic;
 mod reach;
 mod report;
 mod serve;

@@ -52,6 +52,7 @@ pub use clock::Clock;
 pub use config::{Config, Flags};
 pub use life::WakeHook;
 
+use crate::carriers::udp_socket;
 use crate::{BoxError, provider, random};
 use adit_naming::ownership::OwnerId;
 use adit_naming::{Host, HostSource, Zone, Zones};
@@ -349,7 +350,7 @@ impl Listeners {
             http: listen(config.http).await?,
             https: listen(config.https).await?,
             quic: match config.quic {
-                Some(address) => Some(UdpSocket::bind(address).await?),
+                Some(address) => Some(UdpSocket::from_std(udp_socket(address)?)?),
                 None => None,
             },
             quic_unproven: config.quic_unproven,
