@@ -31,6 +31,18 @@ pub(crate) fn of_alpn(chosen: Option<&[u8]>) -> Option<Carrier> {
     over_tcp.into_iter().find(|carrier| chosen.is_some() && alpn(*carrier) == chosen)
 }
 
+/// The carrier of a connection without ALPN, by what the agent said first (SPEC 15.3 rule 8); `None` if that isn't enough yet.
+pub(crate) fn of_first_octets(octets: &[u8]) -> Option<Carrier> {
+    match octets {
+        [b'G', b'E', b'T', b' ', ..] => Some(Carrier::WebSocket),
+        // HELLO's magic stands where HTTP/2 has a part of a stream's id or of a setting.
+        [_, _, _, _, _, _, _, _, b'A', b'D', b'I', b'T', ..] => Some(Carrier::Native),
+        [0, _, _, 4, 0, 0, 0, 0, 0, ..] => Some(Carrier::Http2),
+        _ if octets.len() < 12 => None,
+        _ => Some(Carrier::Native),
+    }
+}
+
 /// What ties a credential's proof to this very TLS connection (RFC 9266).
 pub(crate) fn binding<Data>(tls: &ConnectionCommon<Data>) -> Result<ChannelBinding, BoxError> {
     let exporter = tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]))?;
@@ -60,6 +72,29 @@ pub(crate) fn udp_socket(address: SocketAddr) -> io::Result<UdpSocket> {
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
+
+    #[test]
+    fn the_first_octets_tell_the_carrier_however_few_come_at_a_time() {
+        // SETTINGS of HTTP/2's server; HELLO, once with 4 as the low octet of its length.
+        let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1];
+        let hello = [0, 0, 0, 8, 0, 0, 0, 0, b'A', b'D', b'I', b'T', 0, 1, 0, 1];
+        let long = [0, 0, 1, 4, 0, 0, 0, 0, b'A', b'D', b'I', b'T', 0, 1, 0, 1];
+        let reset = [5, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 16];
+        let cases: [(&[u8], Carrier, usize); 6] = [
+            (b"GET / HTTP/1.1", Carrier::WebSocket, 4),
+            (&settings, Carrier::Http2, 9),
+            (&hello, Carrier::Native, 12),
+            (&long, Carrier::Native, 12),
+            (b"PRI * HTTP/2.0", Carrier::Native, 12),
+            (&reset, Carrier::Native, 12),
+        ];
+        for (octets, carrier, needed) in cases {
+            for length in 0..=octets.len() {
+                let expected = (length >= needed).then_some(carrier);
+                assert_eq!(of_first_octets(&octets[..length]), expected, "{length} of {octets:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_socket_for_quic_has_as_much_room_as_the_system_gives() {

@@ -42,11 +42,14 @@ impl Carriers {
         Self { order: vec![carrier], ..Self::default() }
     }
 
-    /// What the selector is told. Below TLS there are no others than those that a single octet tells apart.
-    pub(super) fn preferences(&self, is_plain: bool) -> Preferences {
-        let runs_plain = |carrier: &Carrier| matches!(carrier, Carrier::Native | Carrier::WebSocket);
+    /// What the selector is told. Below TLS there is no QUIC. Where a proxy is the
+    /// way out QUIC would go past it, and does so only if nothing else was asked for.
+    pub(super) fn preferences(&self, is_plain: bool, is_proxied: bool) -> Preferences {
         let mut order: Vec<_> = self.order.clone();
-        order.retain(|carrier| !is_plain || runs_plain(carrier));
+        order.retain(|carrier| !is_plain || *carrier != Carrier::Quic);
+        if is_proxied && order.iter().any(|carrier| *carrier != Carrier::Quic) {
+            order.retain(|carrier| *carrier != Carrier::Quic);
+        }
         let preferences =
             Preferences::new(order.iter().copied()).probe(self.probe, self.probe.saturating_mul(20));
         order
@@ -57,4 +60,20 @@ impl Carriers {
 
 fn millis(text: &str) -> Result<Duration, std::num::ParseIntError> {
     text.parse().map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quic_does_not_go_past_a_proxy_unless_it_was_asked_for_alone() {
+        let orders = |carriers: &Carriers| {
+            [false, true].map(|proxied| carriers.preferences(false, proxied).order().collect::<Vec<_>>())
+        };
+        let tcp = Carrier::ALL.into_iter().filter(|carrier| *carrier != Carrier::Quic).collect();
+        assert_eq!(orders(&Carriers::default()), [Carrier::ALL.to_vec(), tcp]);
+        let quic = vec![Carrier::Quic];
+        assert_eq!(orders(&Carriers::only(Carrier::Quic)), [quic.clone(), quic]);
+    }
 }

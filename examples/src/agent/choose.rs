@@ -3,6 +3,7 @@
 use super::config::Link;
 use super::dial::{DialError, Dialled, PLAIN, dial};
 use super::memory::Memory;
+use super::outward::is_behind_proxy;
 use super::report::Event;
 use crate::deadline;
 use adit_mux::Carrier;
@@ -37,7 +38,8 @@ impl Chooser {
     /// Chooses among what `link` names.
     pub(super) fn new(link: &Link, seed: u64) -> Self {
         let is_plain = link.gateway.starts_with(PLAIN);
-        let mut selector = Selector::new(link.carriers.preferences(is_plain), seed);
+        let is_proxied = !is_plain && is_behind_proxy(&link.gateway);
+        let mut selector = Selector::new(link.carriers.preferences(is_plain, is_proxied), seed);
         let memory = Memory::of(link);
         if let Some(carrier) = memory.recall() {
             selector.recall(Instant::now(), carrier);

@@ -5,6 +5,13 @@ use adit_mux::proxy::{ConnectOptions, ProxySettings, Target, connect};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
+/// Whether the environment names a proxy for `gateway`, which is `host:port`.
+pub(super) fn is_behind_proxy(gateway: &str) -> bool {
+    let settings = ProxySettings::from_variables(|name| std::env::var(name).ok());
+    let target = gateway.parse::<Target>();
+    matches!((settings, target), (Ok(settings), Ok(target)) if settings.proxy_for(&target).is_some())
+}
+
 /// Connects to `gateway`, which is `host:port`. A proxy may take `patience` for its part.
 ///
 /// # Errors

@@ -57,6 +57,8 @@ pub(super) struct Gatekeeper {
     pub(super) own_name: ServerName,
     /// Bounds those who have not shown a credential.
     pub(super) waiting: SniffRoom,
+    /// How many of them make a crowd.
+    pub(super) crowd: usize,
     pub(super) tokens: Arc<Tokens>,
     /// Failed proofs by address; at most [`MAX_REMEMBERED_FAILURES`].
     pub(super) failures: Mutex<HashMap<IpAddr, u32>>,

@@ -146,6 +146,8 @@ pub struct Config {
     pub quic: Option<SocketAddr>,
     /// How many agents may be connected that have not shown a credential, by source address and in all.
     pub waiting_agents: RoomLimits,
+    /// Of these, how many make a crowd: from more on, QUIC's clients have to prove their addresses (Retry). [default: 1024]
+    pub waiting_crowd: usize,
     /// How many QUIC connections may be from addresses that nobody has answered from yet. From half of that on, a tunnel
     /// has an eighth of it.
     pub quic_unproven: usize,
@@ -203,6 +205,7 @@ impl Default for Config {
             https: local(8443),
             quic: Some(local(8443)),
             waiting_agents: super::doors::WAITING,
+            waiting_crowd: super::doors::CROWD,
             quic_unproven: 1_024,
             admin: local(9090),
             tcp_address: Ipv4Addr::LOCALHOST.into(),
@@ -291,6 +294,7 @@ impl Flags {
             https: self.https.or(file.https).unwrap_or(default.https),
             quic: self.quic.or(file.quic).or(default.quic),
             waiting_agents: default.waiting_agents,
+            waiting_crowd: default.waiting_crowd,
             quic_unproven: self.quic_unproven.or(file.quic_unproven).unwrap_or(default.quic_unproven),
             admin: self.admin.or(file.admin).unwrap_or(default.admin),
             tcp_address: self.tcp_address.or(file.tcp_address).unwrap_or(default.tcp_address),

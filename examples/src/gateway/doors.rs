@@ -7,7 +7,7 @@
 //! ```
 
 use super::agents::Gatekeeper;
-use crate::carriers::{binding, of_alpn, quic_binding};
+use crate::carriers::{binding, of_alpn, of_first_octets, quic_binding};
 use crate::{BoxError, provider};
 use adit_mux::carrier::{h2, quic, websocket};
 use adit_mux::{Builder, Carrier, Config, Driver, Incoming, Role, Session};
@@ -31,10 +31,7 @@ const ARRIVAL_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) const WAITING: RoomLimits = RoomLimits::new().max_per_source(256).max_seats(4_096);
 
 /// Of these, how many make a crowd.
-const CROWD: usize = 1_024;
-
-/// What a WebSocket's upgrade begins with; no frame does.
-const GET: u8 = b'G';
+pub(super) const CROWD: usize = 1_024;
 
 /// An agent's connection, of which nothing is known but where it comes from.
 pub(super) struct Arrived {
@@ -102,7 +99,7 @@ impl Gatekeeper {
 
     /// Whether so many wait that addresses may be forged: then QUIC's clients are asked to prove theirs.
     pub(super) fn is_crowded(&self) -> bool {
-        self.waiting.len() > CROWD
+        self.waiting.len() > self.crowd
     }
 
     /// Serves one agent that has just connected to the agents' port.
@@ -156,15 +153,13 @@ impl Gatekeeper {
         Ok(Arrived::new(begun, binding, address, seat))
     }
 
-    /// Below TLS the first octet tells, for tests.
+    /// Below TLS the first octets tell, for tests.
     async fn arrive_in_plain(&self, socket: TcpStream, address: SocketAddr) -> Result<Arrived, BoxError> {
         let seat = self.waiting.enter(address.ip())?;
         socket.set_nodelay(true)?;
         let look = async {
-            let mut first = [0];
-            // Who asks for a WebSocket speaks first. A native agent may await our HELLO, which is due at once (SPEC 3.3).
-            let spoke = timeout(SILENCE, socket.peek(&mut first)).await;
-            let carrier = if spoke.is_ok() && first == [GET] { Carrier::WebSocket } else { Carrier::Native };
+            // Who comes by HTTP speaks first. A native agent may await our HELLO, which is due at once (SPEC 3.3).
+            let carrier = timeout(SILENCE, carrier_of(&socket)).await.unwrap_or(Ok(Carrier::Native))?;
             begin(carrier, socket).await
         };
         let begun = in_time(&seat, look).await?;
@@ -201,6 +196,21 @@ async fn in_time<R>(
     }
 }
 
+/// What comes on a connection below TLS, as soon as its first octets tell.
+async fn carrier_of(socket: &TcpStream) -> Result<Carrier, BoxError> {
+    let mut first = [0; 12];
+    loop {
+        let length = socket.peek(&mut first).await?;
+        let octets = first.get(..length).unwrap_or_default();
+        match of_first_octets(octets) {
+            Some(carrier) => return Ok(carrier),
+            None if octets.is_empty() => return Err("the connection ended before it began".into()),
+            // The rest of them is under way; what was seen once is seen at once again.
+            None => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
 async fn begin<Io>(carrier: Carrier, io: Io) -> Result<(Session, Incoming, Driver), BoxError>
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -218,6 +228,9 @@ where
 
 /// How long a peer below TLS may be silent before it is taken for a native agent that waits.
 const SILENCE: Duration = Duration::from_millis(500);
+
+/// How long the rest of a first frame may take until it is looked for again.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// How the gateway meets agents: by its own name, with TLS 1.3 and no early data, whatever the carrier.
 pub(super) struct OwnTls {

@@ -218,6 +218,7 @@ impl Gateway {
             acceptor: acceptor(&config, &own_tls)?,
             own_name: server_name.parse()?,
             waiting: SniffRoom::new(config.waiting_agents),
+            crowd: config.waiting_crowd,
             tokens: Arc::clone(&tokens),
             failures: Mutex::new(HashMap::new()),
             drain: config.drain,
