@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::network::{Network, Wire};
 use support::{Agent, PATIENCE, World, get, http_tunnel, raw, read_head};
 use tokio::io::AsyncWriteExt;
@@ -107,6 +107,7 @@ async fn m27_without_udp_the_agent_falls_back_and_returns_to_quic_without_a_lost
     let upstream = upstream(Arc::clone(&release), Arc::clone(&is_reached)).await;
     let network = Network::in_front_of(world.gateway.quic_address().unwrap(), false).await;
     let link = link(&world, &network);
+    let begun = Instant::now();
     let mut agent = Agent::start(http_tunnel(upstream, "my-app"), link.clone(), &world.secret);
 
     // The fallback serves before QUIC was given up, which takes twice the five seconds there are.
@@ -114,6 +115,8 @@ async fn m27_without_udp_the_agent_falls_back_and_returns_to_quic_without_a_lost
     assert_eq!(carrier, "native");
     assert_eq!(others[0], ("quic".to_owned(), "no answer yet".to_owned()));
     agent.serving().await;
+    // The bound is the issue's own.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let request = get(&world.host("my-app"));
     let visitors = Visitors::start(world.gateway.http_address(), request.clone());
     let slow = String::from_utf8(request).unwrap().replacen("GET /", "GET /slow", 1).into_bytes();

@@ -1,13 +1,12 @@
 //! What is between an agent and its gateway, to be taken away in the middle of things.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// A TCP relay in front of the gateway whose connections can be cut.
 pub struct Wire {
@@ -42,6 +41,17 @@ pub struct Network {
     pub address: SocketAddr,
     is_open: Arc<AtomicBool>,
     pub dropped: Arc<AtomicUsize>,
+    /// The Retry packets of the server (RFC 9000 section 17.2.5).
+    pub retries: Arc<AtomicUsize>,
+    /// From how many addresses clients came to the server.
+    pub addresses: Arc<AtomicUsize>,
+    behind: Arc<Mutex<HashMap<SocketAddr, Behind>>>,
+}
+
+/// A client's own socket behind the network, and the task that brings it what comes there.
+struct Behind {
+    socket: Arc<UdpSocket>,
+    answers: AbortHandle,
 }
 
 impl Network {
@@ -51,23 +61,36 @@ impl Network {
             address: front.local_addr().unwrap(),
             is_open: Arc::new(AtomicBool::new(is_open)),
             dropped: Arc::default(),
+            retries: Arc::default(),
+            addresses: Arc::default(),
+            behind: Arc::default(),
         };
         let (is_open, dropped) = (Arc::clone(&network.is_open), Arc::clone(&network.dropped));
+        let (retries, addresses) = (Arc::clone(&network.retries), Arc::clone(&network.addresses));
+        let behind = Arc::clone(&network.behind);
         tokio::spawn(async move {
-            let (mut behind, mut packet) = (HashMap::new(), vec![0; 65_536]);
+            let mut packet = vec![0; 65_536];
             while let Ok((length, client)) = front.recv_from(&mut packet).await {
                 if !is_open.load(Ordering::SeqCst) {
                     dropped.fetch_add(1, Ordering::SeqCst);
                     continue;
                 }
-                if let Entry::Vacant(place) = behind.entry(client) {
-                    let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
-                    socket.connect(server).await.unwrap();
-                    let back = answers(Arc::clone(&socket), Arc::clone(&front), client, Arc::clone(&is_open));
-                    tokio::spawn(back);
-                    place.insert(socket);
-                }
-                let _ = behind[&client].send(&packet[..length]).await;
+                let known = behind.lock().unwrap().get(&client).map(|behind| Arc::clone(&behind.socket));
+                let socket = match known {
+                    Some(socket) => socket,
+                    None => {
+                        let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+                        socket.connect(server).await.unwrap();
+                        let (is_open, retries) = (Arc::clone(&is_open), Arc::clone(&retries));
+                        let back = answers(Arc::clone(&socket), Arc::clone(&front), client, is_open, retries);
+                        let answers = tokio::spawn(back).abort_handle();
+                        addresses.fetch_add(1, Ordering::SeqCst);
+                        let place = Behind { socket: Arc::clone(&socket), answers };
+                        behind.lock().unwrap().insert(client, place);
+                        socket
+                    }
+                };
+                let _ = socket.send(&packet[..length]).await;
             }
         });
         network
@@ -76,6 +99,13 @@ impl Network {
     pub fn open(&self, is_open: bool) {
         self.is_open.store(is_open, Ordering::SeqCst);
     }
+
+    /// Each client gets another port, and what comes to the old one is lost: as when it changes its network.
+    pub fn change_address(&self) {
+        for (_, behind) in self.behind.lock().unwrap().drain() {
+            behind.answers.abort();
+        }
+    }
 }
 
 async fn answers(
@@ -83,9 +113,13 @@ async fn answers(
     front: Arc<UdpSocket>,
     client: SocketAddr,
     is_open: Arc<AtomicBool>,
+    retries: Arc<AtomicUsize>,
 ) {
     let mut packet = vec![0; 65_536];
     while let Ok(length) = socket.recv(&mut packet).await {
+        if packet[0] & 0xf0 == 0xf0 {
+            retries.fetch_add(1, Ordering::SeqCst);
+        }
         if is_open.load(Ordering::SeqCst) {
             let _ = front.send_to(&packet[..length], client).await;
         }
