@@ -18,9 +18,9 @@ mod streams;
 
 #[cfg(feature = "h2")]
 mod h2;
-#[cfg(all(feature = "quic", feature = "ring"))]
+#[cfg(all(feature = "quic", any(feature = "ring", feature = "aws-lc-rs")))]
 mod quic;
-#[cfg(all(feature = "quic", feature = "ring"))]
+#[cfg(all(feature = "quic", any(feature = "ring", feature = "aws-lc-rs")))]
 mod quic_hostile;
 
 /// Makes a module for each carrier, with each of these tests in it.
@@ -41,7 +41,7 @@ macro_rules! on_every_carrier {
             })*
         }
 
-        #[cfg(all(feature = "quic", feature = "ring"))]
+        #[cfg(all(feature = "quic", any(feature = "ring", feature = "aws-lc-rs")))]
         mod quic {
             $(#[tokio::test]
             async fn $test() {

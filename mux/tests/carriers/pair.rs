@@ -9,7 +9,7 @@ pub(crate) enum On {
     Native,
     #[cfg(feature = "websocket")]
     WebSocket,
-    #[cfg(all(feature = "quic", feature = "ring"))]
+    #[cfg(all(feature = "quic", any(feature = "ring", feature = "aws-lc-rs")))]
     Quic,
     #[cfg(feature = "h2")]
     H2,
@@ -21,7 +21,7 @@ pub(crate) struct End {
     pub(crate) incoming: Incoming,
     pub(crate) driver: JoinHandle<SessionEnd>,
     /// What has to live as long as the session.
-    #[cfg(all(feature = "quic", feature = "ring"))]
+    #[cfg(all(feature = "quic", any(feature = "ring", feature = "aws-lc-rs")))]
     pub(crate) endpoint: Option<quinn::Endpoint>,
 }
 
@@ -37,7 +37,7 @@ impl End {
             session,
             incoming,
             driver: tokio::spawn(driver),
-            #[cfg(all(feature = "quic", feature = "ring"))]
+            #[cfg(all(feature = "quic", any(feature = "ring", feature = "aws-lc-rs")))]
             endpoint: None,
         }
     }
@@ -72,7 +72,7 @@ impl Pair {
                     gateway: End::new(build(Role::Listener).build(far.unwrap())),
                 }
             }
-            #[cfg(all(feature = "quic", feature = "ring"))]
+            #[cfg(all(feature = "quic", any(feature = "ring", feature = "aws-lc-rs")))]
             On::Quic => crate::quic::pair(&config).await,
             #[cfg(feature = "h2")]
             On::H2 => {

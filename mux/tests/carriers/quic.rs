@@ -8,14 +8,25 @@ use adit_wire_proto::frame::Frame;
 use bytes::{Bytes, BytesMut};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Connection, Endpoint, ServerConfig, VarInt};
+use rustls::crypto::{CryptoProvider, ring};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// The providers of cryptography that QUIC can have.
+fn providers() -> [CryptoProvider; 2] {
+    use rustls::crypto::aws_lc_rs;
+    [ring::default_provider(), aws_lc_rs::default_provider()]
+}
+
 pub(crate) async fn pair(config: &Config) -> Pair {
-    let (near, far) = connections(config).await;
+    pair_by(ring::default_provider(), config).await
+}
+
+async fn pair_by(provider: CryptoProvider, config: &Config) -> Pair {
+    let (near, far) = connections_by(provider, config, None).await;
     let mut agent = End::new(start(near.1, config));
     let mut gateway = End::new(start(far.1, config));
     agent.endpoint = Some(near.0);
@@ -52,16 +63,17 @@ impl Network {
 }
 
 async fn connections(config: &Config) -> ((Endpoint, Connection), (Endpoint, Connection)) {
-    connections_through(config, None).await
+    connections_by(ring::default_provider(), config, None).await
 }
 
 /// A client and a server over loopback, connected.
-async fn connections_through(
+async fn connections_by(
+    provider: CryptoProvider,
     config: &Config,
     network: Option<&Network>,
 ) -> ((Endpoint, Connection), (Endpoint, Connection)) {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let (far, client, _) = serve(config);
+    let (far, client, _) = serve_by(provider, config);
     let near = Endpoint::client(any_port).unwrap();
     let mut address = far.local_addr().unwrap();
     if let Some(network) = network {
@@ -74,10 +86,18 @@ async fn connections_through(
 
 /// A server on loopback, and what a client needs for it.
 pub(crate) fn serve(config: &Config) -> (Endpoint, ClientConfig, Arc<rustls::ClientConfig>) {
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    serve_by(ring::default_provider(), config)
+}
+
+fn serve_by(
+    provider: CryptoProvider,
+    config: &Config,
+) -> (Endpoint, ClientConfig, Arc<rustls::ClientConfig>) {
+    let (any_port, provider) = (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Arc::new(provider));
     let identity = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).unwrap();
-    let server = Endpoint::server(configs::server(&identity, config), any_port).unwrap();
-    let tls = configs::tls(&identity);
+    let server = configs::server(Arc::clone(&provider), &identity, config);
+    let server = Endpoint::server(server, any_port).unwrap();
+    let tls = configs::tls(provider, &identity);
     (server, configs::client(tls.clone(), config), Arc::new(tls))
 }
 
@@ -85,8 +105,13 @@ pub(crate) fn serve(config: &Config) -> (Endpoint, ClientConfig, Arc<rustls::Cli
 pub(crate) mod configs {
     use super::*;
 
-    pub(crate) fn server(identity: &rcgen::CertifiedKey<rcgen::KeyPair>, config: &Config) -> ServerConfig {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+    type Identity = rcgen::CertifiedKey<rcgen::KeyPair>;
+
+    pub(crate) fn server(
+        provider: Arc<CryptoProvider>,
+        identity: &Identity,
+        config: &Config,
+    ) -> ServerConfig {
         let key = rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der()).unwrap();
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -100,8 +125,7 @@ pub(crate) mod configs {
         server
     }
 
-    pub(crate) fn tls(identity: &rcgen::CertifiedKey<rcgen::KeyPair>) -> rustls::ClientConfig {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+    pub(crate) fn tls(provider: Arc<CryptoProvider>, identity: &Identity) -> rustls::ClientConfig {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(identity.cert.der().clone()).unwrap();
         let mut tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -143,8 +167,13 @@ async fn close_code(connection: &Connection) -> u64 {
 }
 
 #[tokio::test]
-async fn m25_a_session_survives_a_new_address_in_the_middle_of_a_transfer() {
-    let mut pair = pair(&Config::default()).await;
+async fn m25_a_session_survives_a_new_address_in_the_middle_of_a_transfer_with_either_provider() {
+    for provider in providers() {
+        moves_about(pair_by(provider, &Config::default()).await).await;
+    }
+}
+
+async fn moves_about(mut pair: Pair) {
     let mut ours = pair.gateway.session.open("download").await.unwrap();
     let mut theirs = pair.agent.accept().await;
     let endpoint = pair.agent.endpoint.clone().unwrap();
@@ -192,12 +221,14 @@ async fn m25_a_key_update_changes_nothing() {
 }
 
 #[tokio::test]
-async fn both_ends_export_the_same_binding_and_no_other_connection_has_it() {
-    let (near, far) = connections(&Config::default()).await;
-    let (other, _keep) = connections(&Config::default()).await;
-    let binding = channel_binding(&near.1).unwrap();
-    assert_eq!(Some(binding), channel_binding(&far.1));
-    assert_ne!(Some(binding), channel_binding(&other.1));
+async fn both_ends_export_the_same_binding_and_no_other_connection_has_it_with_either_provider() {
+    for provider in providers() {
+        let (near, far) = connections_by(provider.clone(), &Config::default(), None).await;
+        let (other, _keep) = connections_by(provider, &Config::default(), None).await;
+        let binding = channel_binding(&near.1).unwrap();
+        assert_eq!(Some(binding), channel_binding(&far.1));
+        assert_ne!(Some(binding), channel_binding(&other.1));
+    }
 }
 
 #[tokio::test]
@@ -340,7 +371,7 @@ async fn datagrams_of_no_stream_are_dropped_and_counted() {
 async fn a_peer_that_falls_silent_is_found_dead_and_an_idle_one_is_not() {
     let config = Config::default().keepalive(Duration::from_millis(100), Duration::from_millis(300));
     let network = Network::default();
-    let (near, far) = connections_through(&config, Some(&network)).await;
+    let (near, far) = connections_by(ring::default_provider(), &config, Some(&network)).await;
     let (agent, mut gateway) = (End::new(start(near.1, &config)), End::new(start(far.1, &config)));
     let mut ours = agent.session.open("x").await.unwrap();
     let _theirs = gateway.accept().await;

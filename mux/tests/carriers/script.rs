@@ -9,7 +9,11 @@ use adit_wire_proto::CloseCode;
 use std::fmt::Write as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-#[cfg(any(feature = "websocket", feature = "h2", all(feature = "quic", feature = "ring")))]
+#[cfg(any(
+    feature = "websocket",
+    feature = "h2",
+    all(feature = "quic", any(feature = "ring", feature = "aws-lc-rs"))
+))]
 const STEPS: usize = 10_000;
 const MOST_OPEN: usize = 12;
 
@@ -136,7 +140,7 @@ async fn m26_a_random_script_is_seen_the_same_in_websocket_messages() {
     assert_same(&play(On::WebSocket, 26, STEPS).await, &play(On::Native, 26, STEPS).await);
 }
 
-#[cfg(all(feature = "quic", feature = "ring"))]
+#[cfg(all(feature = "quic", any(feature = "ring", feature = "aws-lc-rs")))]
 #[tokio::test]
 async fn m26_a_random_script_is_seen_the_same_over_quic() {
     assert_same(&play(On::Quic, 26, STEPS).await, &play(On::Native, 26, STEPS).await);

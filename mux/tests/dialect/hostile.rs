@@ -15,11 +15,13 @@ use tokio::sync::mpsc;
 
 /// A server with the default limits, and a client that writes what it likes.
 async fn server() -> (RawClient, mpsc::UnboundedReceiver<Asked>) {
+    server_with(Limits::default()).await
+}
+
+async fn server_with(limits: Limits) -> (RawClient, mpsc::UnboundedReceiver<Asked>) {
     let (near, far) = duplex(64 * 1024);
     let (pass_on, asked) = mpsc::unbounded_channel();
-    tokio::spawn(
-        async move { run(Connection::server(far, &Limits::default()).await.unwrap(), pass_on).await },
-    );
+    tokio::spawn(async move { run(Connection::server(far, &limits).await.unwrap(), pass_on).await });
     (RawClient::new(near).await, asked)
 }
 
@@ -131,6 +133,42 @@ async fn m23_padding_of_255_is_taken_off_and_counts_against_the_window_and_too_m
     }
     assert!(client.send(DATA, PADDED, 1, &[7, 1, 2, 3]).await);
     assert_eq!(client.goaway().await, Some(0x1), "PROTOCOL_ERROR");
+}
+
+/// An extended CONNECT (RFC 8441) with these fields and the others that it must have.
+fn extended_connect(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut block = literal(b":method", b"CONNECT");
+    for (name, value) in fields {
+        block.extend_from_slice(&literal(name, value));
+    }
+    block.extend_from_slice(&literal(b":authority", b"adit"));
+    block
+}
+
+#[tokio::test]
+async fn m24_extended_connect_without_the_setting_or_without_path_is_reset_and_the_connection_lives() {
+    const WHOLE: &[(&[u8], &[u8])] = &[(b":protocol", b"adit"), (b":scheme", b"https"), (b":path", b"/x")];
+    let (mut client, mut asked) = server().await;
+    assert!(client.send(HEADERS, END_HEADERS, 1, &extended_connect(WHOLE)).await);
+    assert_eq!(asked.recv().await.unwrap().protocol(), Some("adit"), "a good one is taken");
+    assert!(client.send(HEADERS, END_HEADERS, 3, &extended_connect(&WHOLE[..2])).await);
+    is_reset(&mut client, 3).await;
+    is_alive(&mut client, &mut asked, 5).await;
+
+    let (mut client, mut asked) = server_with(Limits::default().extended_connect(false)).await;
+    assert!(client.send(HEADERS, END_HEADERS, 1, &extended_connect(WHOLE)).await);
+    is_reset(&mut client, 1).await;
+    is_alive(&mut client, &mut asked, 3).await;
+}
+
+/// The server reset `stream` with PROTOCOL_ERROR.
+async fn is_reset(client: &mut RawClient, stream: u32) {
+    loop {
+        let reset = client.next(RST_STREAM).await.unwrap();
+        if reset.stream == stream {
+            return assert_eq!(reset.payload, [0, 0, 0, 1]);
+        }
+    }
 }
 
 #[tokio::test]
