@@ -9,6 +9,7 @@ pub struct Capabilities {
     pub(crate) has_lossy_datagrams: bool,
     pub(crate) keeps_streams_apart: bool,
     pub(crate) survives_address_changes: bool,
+    pub(crate) has_priorities: bool,
 }
 
 impl Capabilities {
@@ -18,6 +19,7 @@ impl Capabilities {
             has_lossy_datagrams: false,
             keeps_streams_apart: false,
             survives_address_changes: false,
+            has_priorities: !matches!(carrier, Carrier::Http2),
         }
     }
 
@@ -39,5 +41,11 @@ impl Capabilities {
     /// Whether the session goes on when an end gets another address.
     pub const fn survives_address_changes(&self) -> bool {
         self.survives_address_changes
+    }
+
+    /// Whether [`SendStream::set_priority`](crate::SendStream::set_priority) has an effect. On HTTP/2 it has none: crate `h2` takes
+    /// its streams in turn, whatever is asked for.
+    pub const fn has_priorities(&self) -> bool {
+        self.has_priorities
     }
 }

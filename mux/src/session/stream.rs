@@ -184,7 +184,7 @@ impl SendStream {
     }
 
     /// How urgent the stream's octets are; see [`Priority`]. On QUIC a more urgent stream goes first for as long as it has
-    /// something to send; HTTP/2 ignores it.
+    /// something to send; HTTP/2 ignores it ([`Capabilities::has_priorities`](crate::Capabilities::has_priorities)).
     pub fn set_priority(&mut self, priority: Priority) {
         match &mut self.kind {
             SendKind::Native(half) => half.set_priority(priority),

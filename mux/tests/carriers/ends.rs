@@ -175,6 +175,7 @@ async fn a_ping_is_answered_and_the_carrier_says_what_it_is(on: On) {
         assert_eq!(carrier.name(), format!("{on:?}").to_lowercase());
         assert_eq!(capabilities.survives_address_changes(), is_quic);
         assert_eq!(capabilities.has_lossy_datagrams(), is_quic);
+        assert_eq!(capabilities.has_priorities(), carrier != Carrier::Http2);
         assert_eq!(session.stats().mtu.is_some(), is_quic);
         assert!(session.stats().rtt.is_some());
         assert!(session.stats().bytes_sent > 0);

@@ -159,6 +159,7 @@ impl Session {
             has_lossy_datagrams: true,
             keeps_streams_apart: true,
             survives_address_changes: true,
+            has_priorities: true,
         }
     }
 

@@ -15,7 +15,8 @@ pub enum LinkError {
         /// Who sent it.
         by: Origin,
     },
-    /// The connection was given up with GOAWAY, and this stream with it.
+    /// The connection was given up with GOAWAY, and this stream with it. Debug data that the peer sent with it is not told:
+    /// crate `h2` keeps it to itself.
     #[error("the connection was given up with {code:#x} by {by:?}")]
     GoneAway {
         /// The code in the frame.
