@@ -19,7 +19,8 @@ use tokio::time::Sleep;
 /// The end of one way is passed on and leaves the other open (half-close). A side that can't be written is told so
 /// to the other's writer, and the other way goes on. A side whose reading fails (a reset) ends both ways: the bytes
 /// are not all there, and neither side must take them for whole. Each way holds at most one batch of chunks, so a
-/// slow side slows the other. Bytes of a stream are passed on without being copied.
+/// slow side slows the other. Bytes of a stream are passed on without being copied, unless the other side takes nothing for
+/// 100 ms: then what waits is copied, so that it keeps no read buffers alive.
 ///
 /// To drop the future resets and stops what has not ended.
 pub async fn relay<T>(stream: Stream, other: T, options: RelayOptions) -> RelayReport
@@ -32,6 +33,9 @@ where
         forth: Way::default(),
         back: Way::default(),
         chunks: VecDeque::new(),
+        copied: 0,
+        stall: None,
+        has_moved: false,
         back_chunk: None,
         buffer: BytesMut::new(),
         progress: now(),
@@ -137,6 +141,12 @@ struct Relay<T> {
     back: Way,
     /// Chunks of the stream on their way to the other side; at most [`CHUNKS`].
     chunks: VecDeque<Bytes>,
+    /// How many of them, from the first, are copies that keep no read buffer alive.
+    copied: usize,
+    /// When it is time to copy them, while the other side takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
+    /// Whether the other side has taken something since `stall` was set.
+    has_moved: bool,
     /// A chunk of the other side, if that is a stream, which the stream has not taken yet.
     back_chunk: Option<Bytes>,
     /// What was read from the other side and the stream has not taken yet.
@@ -218,13 +228,41 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Relay<T> {
                 let shut = ready!(Pin::new(&mut self.other).poll_shutdown(task));
                 return Poll::Ready(shut.map_err(|error| Failure::Sink(error.into())));
             }
-            let written = ready!(self.poll_write_other(task)).map_err(|error| Failure::Sink(error.into()))?;
+            let Poll::Ready(written) = self.poll_write_other(task) else {
+                self.poll_stall(task);
+                return Poll::Pending;
+            };
+            let written = written.map_err(|error| Failure::Sink(error.into()))?;
             self.moved();
+            self.has_moved = true;
+            self.copied = 0;
             self.forth.bytes += to_u64(written);
             consume(&mut self.chunks, written);
             if self.chunks.is_empty() && !self.forth.is_ended {
                 // What is written should leave even if the other side buffers; its own wakers see to the rest.
                 let _ = Pin::new(&mut self.other).poll_flush(task);
+            }
+        }
+    }
+
+    /// Copies what waits, once the other side has taken nothing for a while: a chunk of a few octets may be all that is
+    /// left of a read buffer of 256 KiB, and keep it alive.
+    fn poll_stall(&mut self, task: &mut Context<'_>) {
+        while self.copied < self.chunks.len() {
+            if self.stall.is_none() {
+                self.has_moved = false;
+            }
+            let at = tokio::time::Instant::from_std(now()) + STALL;
+            let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            if stall.as_mut().poll(task).is_pending() {
+                return;
+            }
+            self.stall = None;
+            if !self.has_moved {
+                for chunk in self.chunks.iter_mut().skip(self.copied) {
+                    *chunk = Bytes::copy_from_slice(chunk);
+                }
+                self.copied = self.chunks.len();
             }
         }
     }
@@ -387,3 +425,5 @@ fn to_u64(number: usize) -> u64 {
 
 /// How many chunks go into one write call.
 const CHUNKS: usize = 16;
+/// How long the other side may take nothing before what waits for it is copied.
+const STALL: Duration = Duration::from_millis(100);
