@@ -6,9 +6,13 @@
     reason = "a test may fail, and owns its tasks and clock"
 )]
 
-use adit_mux::{Builder, Incoming, RelayOptions, Role, Session, Stream, relay};
+mod common;
+
+use adit_mux::{Builder, Config, Incoming, RelayOptions, Role, Session, Stream, relay};
+use adit_wire_proto::frame::FrameKind;
 use allocation_counter::measure;
 use bytes::Bytes;
+use common::*;
 use std::task::{Context, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -82,6 +86,67 @@ fn mx41_a_session_that_rests_gives_its_buffers_back() {
     assert!(kept < 280 * KIB, "{kept} octets of {grown} are kept");
     // And it goes on as before.
     load(&mut ends);
+}
+
+#[test]
+fn mx01_lengths_that_are_announced_reserve_nothing() {
+    for (kind, length) in
+        [(FrameKind::DATA, u16::MAX), (FrameKind::PAD, u16::MAX), (FrameKind::DATAGRAM, 16_376)]
+    {
+        let mut victim = Scripted::new(Config::default());
+        victim.send(&[open(1)]).unwrap();
+        let begun = header(kind, length, u32::from(kind != FrameKind::PAD));
+        let (bytes, ()) = left_by(|| victim.send_octets(&begun).unwrap());
+        assert!(bytes < KIB, "{bytes} octets");
+    }
+}
+
+#[test]
+fn mx06_m04_a_rapid_reset_never_holds_four_mebibytes() {
+    let mut victim = Scripted::new(Config::default());
+    let held = measure(|| {
+        for at in 0..100_000 {
+            if victim.send(&[open(at * 2 + 1), reset(at * 2 + 1)]).is_err() {
+                break;
+            }
+            if at % 2 == 0 {
+                let key = victim.accept();
+                victim.core.release_send(key);
+                victim.core.release_recv(key);
+            }
+            victim.events();
+            victim.sent();
+        }
+    });
+    assert!(held.bytes_max < 4 << 20, "{} octets", held.bytes_max);
+}
+
+#[test]
+fn mx10_m34_a_thousand_full_windows_cost_what_is_in_them_and_little_more() {
+    let mut victim = Scripted::new(Config::default().max_peer_streams(1_000));
+    let (bytes, ()) = left_by(|| {
+        for at in 0..1_000 {
+            let id = at * 2 + 1;
+            victim.send(&[open(id)]).unwrap();
+            victim.accept();
+            let full = [data(id, 16_376), data(id, 16_376), data(id, 16_376), data(id, 16_376), data(id, 32)];
+            victim.send(&full).unwrap();
+        }
+    });
+    let unread = i64::try_from(victim.core.stats().unread_bytes).unwrap();
+    assert_eq!(unread, 1_000 * 65_536);
+    // 4 KiB for what is kept of a stream, 4 KiB for the end of its last piece.
+    assert!(bytes <= unread + 1_000 * 8 * KIB, "{bytes} octets for {unread}");
+}
+
+#[test]
+fn mx14_m12_single_octets_that_nobody_reads_cost_less_than_four_windows() {
+    let mut victim = Scripted::new(Config::default());
+    victim.send(&[open(1)]).unwrap();
+    victim.accept();
+    let (bytes, ()) = left_by(|| (0..65_536).for_each(|_| victim.send(&[data(1, 1)]).unwrap()));
+    assert_eq!(victim.core.stats().unread_bytes, 65_536);
+    assert!(bytes < 2 * 64 * KIB, "{bytes} octets");
 }
 
 #[test]

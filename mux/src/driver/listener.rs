@@ -87,6 +87,7 @@ mod connector {
             Poll::Ready(Ok(()))
         }
 
+        /// Cancel-safe, as [`Session::open`]: no stream is opened unless the future resolves.
         fn call(&mut self, uri: Uri) -> Self::Future {
             let (session, head) = (self.session.clone(), (self.head)(&uri));
             Box::pin(async move { Ok(TunnelIo(TokioIo::new(session.open(head).await?))) })

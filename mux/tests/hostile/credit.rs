@@ -9,6 +9,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// CVE-2026-32314: yamux panicked on the frame that opens a stream with more than its window.
 #[test]
 fn mx05_m28_open_with_more_data_than_the_window_is_a_flow_control_error() {
     let mut victim = Scripted::new(Config::default());
@@ -18,6 +19,26 @@ fn mx05_m28_open_with_more_data_than_the_window_is_a_flow_control_error() {
     let mut victim = Scripted::new(Config::default());
     victim.send(&[open(1)]).unwrap();
     assert_eq!(ended_by(victim.send_octets(&header(FrameKind::OPEN, 4101, 3))), CloseCode::FRAME_TOO_LARGE);
+}
+
+#[test]
+fn mx05_a_stream_over_its_window_leaks_no_slot_and_no_window() {
+    let budget = Arc::new(Budget::new(1 << 30));
+    let config = Config::default().process_budget(Arc::clone(&budget)).start_window(1 << 20);
+    let mut victim = Scripted::new(config);
+    victim.send(&[open(1), open(3)]).unwrap();
+    let keys = [victim.accept(), victim.accept()];
+    let pool = victim.core.stats().window_pool_left;
+    assert!(budget.left() < 1 << 30);
+    let flood: Vec<_> = (0..5).map(|_| data(1, 16_376)).collect();
+    assert_eq!(ended_by(victim.send(&flood)), CloseCode::FLOW_CONTROL);
+    for key in keys {
+        victim.core.release_send(key);
+        victim.core.release_recv(key);
+    }
+    assert_eq!((victim.core.open_streams(), victim.core.stats().unread_bytes), (0, 0));
+    assert_eq!(budget.left(), 1 << 30);
+    assert!(victim.core.stats().window_pool_left > pool);
 }
 
 #[test]
@@ -262,6 +283,24 @@ fn mx34_pongs_forged_or_delayed_do_not_make_windows_run_away() {
     }
     // The rate never rose, so neither does the window, beyond the first doublings that raised it.
     assert!(limit - sent <= 2 * 1024 * 1024, "{}", limit - sent);
+}
+
+#[test]
+fn mx34_pongs_that_come_too_early_only_slow_their_forger() {
+    let mut victim = Scripted::greeted(Config::default());
+    victim.send(&[open(1)]).unwrap();
+    let mut bulk = Bulk::new(victim.accept(), 1);
+    let mut pongs = 0;
+    for _ in 0..3_000 {
+        // On a path of 10 ms the answer is there at once, as if the question had been known.
+        for sequence in bulk.turn(&mut victim, 8) {
+            victim.send(&[Frame::Ping { sequence, ack: true }]).unwrap();
+            pongs += 1;
+        }
+        victim.pass(Duration::from_millis(10));
+    }
+    assert!(pongs > 0 && bulk.sent > 10_000_000, "{pongs}, {}", bulk.sent);
+    assert!(bulk.promised() <= 512 * 1024, "{}", bulk.promised());
 }
 
 #[test]

@@ -198,6 +198,30 @@ fn mx43_thousands_of_streams_close_at_once_in_few_batches() {
 }
 
 #[test]
+fn mx43_twice_as_many_closes_take_twice_as_many_batches() {
+    let close = |streams: u32| {
+        let mut ours = Scripted::greeted(Config::default());
+        let keys: Vec<_> = (0..streams).map(|_| ours.core.open(Bytes::new()).unwrap().unwrap()).collect();
+        ours.sent();
+        for key in keys {
+            ours.core.release_send(key);
+            ours.core.release_recv(key);
+        }
+        let (mut batch, mut wire, mut batches) = (adit_mux::Batch::new(), bytes::BytesMut::new(), 0);
+        while ours.core.poll_transmit(ours.now, &mut batch) {
+            drain_into(&mut batch, &mut wire);
+            batches += 1;
+        }
+        // A RESET and a STOP for each.
+        assert_eq!(u32::try_from(wire.len()).unwrap(), streams * 24);
+        batches
+    };
+    let (some, twice) = (close(10_000), close(20_000));
+    assert!((2..=10).contains(&some), "{some}");
+    assert!(twice <= 2 * some, "{some} and {twice}");
+}
+
+#[test]
 fn m14_half_a_stream_stays_open_as_long_as_the_other_half_likes() {
     let mut pair = Pair::connected(Config::default());
     let (near, far) = pair.open();

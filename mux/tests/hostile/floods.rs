@@ -8,6 +8,7 @@ use adit_wire_proto::frame::{Frame, FrameHeader, FrameKind};
 use bytes::Bytes;
 use std::time::Duration;
 
+/// CVE-2023-44487 (Rapid Reset).
 #[test]
 fn mx06_m04_rapid_reset_stays_charged_until_the_acceptor_is_done() {
     let mut victim = Scripted::new(Config::default().max_peer_streams(100));
@@ -53,6 +54,7 @@ fn m04_rapid_reset_against_a_fast_acceptor_ends_the_session_however_fast_streams
     assert_eq!(end, Some(SessionEnd::Violation(Violation::Budget { what: Abuse::RapidResets })));
 }
 
+/// CVE-2025-8671 (MadeYouReset).
 #[test]
 fn mx07_m05_resets_that_a_peer_provokes_have_a_budget() {
     let mut victim = Scripted::new(

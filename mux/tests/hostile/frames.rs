@@ -93,6 +93,7 @@ fn mx04_m03_an_open_over_the_limit_makes_no_state() {
     assert_eq!(victim.core.stats().streams_accepted, 10);
 }
 
+/// RUSTSEC-2026-0258: empty frames that cost the receiver and no credit.
 #[test]
 fn mx15_m11_empty_data_without_fin_ends_the_session_at_once() {
     let mut victim = Scripted::new(Config::default());
