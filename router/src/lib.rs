@@ -10,8 +10,8 @@ pub use table::{
 
 mod lifecycle;
 pub use lifecycle::{
-    ChangeError, Changes, Command, Connection, Event, Live, MemoryStore, NewRecord, Record, RecordError,
-    State, StateError, Status, StoreError, Terms, TlsMode, TunnelStore, UpstreamProbe,
+    ChangeError, Changes, Command, Connection, Event, Live, MemoryStore, NewRecord, Past, Record,
+    RecordError, State, StateError, Status, StoreError, Terms, TlsMode, TunnelStore, UpstreamProbe,
     conformance as store_conformance,
 };
 

@@ -116,6 +116,17 @@ impl Account {
         }
     }
 
+    /// An account that was kept elsewhere: `spent` in the month of `as_of`, with these tunnels open. Nothing is set aside.
+    #[must_use]
+    pub fn restored(
+        grant: Grant,
+        spent: Cents,
+        as_of: SystemTime,
+        open: impl IntoIterator<Item = TunnelId>,
+    ) -> Self {
+        Self { spent, open: open.into_iter().collect(), ..Self::new(grant, as_of) }
+    }
+
     /// Sets `cost` aside for a tunnel that is about to register, for at most `lease`.
     ///
     /// A reservation that the tunnel had is given up for this one. An open tunnel pays nothing.
@@ -188,6 +199,11 @@ impl Account {
     #[must_use]
     pub fn spent(&self) -> Cents {
         self.spent
+    }
+
+    /// The tunnels that are open.
+    pub fn open(&self) -> impl Iterator<Item = TunnelId> {
+        self.open.iter().copied()
     }
 
     /// How many tunnels are open.

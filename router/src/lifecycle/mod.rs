@@ -8,7 +8,7 @@ mod status;
 mod store;
 
 pub use connection::{Connection, UpstreamProbe};
-pub use record::{ChangeError, Changes, NewRecord, Record, RecordError, TlsMode};
+pub use record::{ChangeError, Changes, NewRecord, Past, Record, RecordError, TlsMode};
 pub use state::{Command, Event, Live, State, StateError, Terms};
 pub use status::Status;
 pub use store::{MemoryStore, StoreError, TunnelStore};

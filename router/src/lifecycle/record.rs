@@ -101,6 +101,22 @@ impl Record {
         (record, Event::Created)
     }
 
+    /// A record that was kept elsewhere, as it was: made with `new`, described by `details`, and with this `past`. The time to
+    /// live of `new` doesn't count; its end is in the past.
+    ///
+    /// # Errors
+    /// [`ChangeError`] if the details are no record's.
+    pub fn restored(new: NewRecord, details: Changes, past: Past) -> Result<Self, ChangeError> {
+        let grace = new.grace;
+        let (mut record, _created) = Self::create(new, past.created);
+        record.update(details)?;
+        record.terms = Terms { grace, expires: past.expires };
+        record.certified_until = past.certified_until;
+        record.state = past.state;
+        record.revision = past.revision;
+        Ok(record)
+    }
+
     /// Carries out a command. `None` if it had been carried out before.
     ///
     /// # Errors
@@ -198,6 +214,18 @@ impl Record {
         self.terms.expires
     }
 
+    /// How long it can be restored after a delete.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.terms.grace
+    }
+
+    /// The end of the last certificate that was noted.
+    #[must_use]
+    pub fn certified_until(&self) -> Option<SystemTime> {
+        self.certified_until
+    }
+
     /// Its state, as of the last command.
     #[must_use]
     pub fn state(&self) -> State {
@@ -251,6 +279,36 @@ impl Record {
             return Err(ChangeError::MetadataTooLarge { max_bytes: Self::MAX_METADATA_BYTES });
         }
         Ok(())
+    }
+}
+
+/// What became of a record since it was made, for stores that keep records in their own form.
+#[derive(Clone, Copy, Debug)]
+pub struct Past {
+    created: SystemTime,
+    state: State,
+    revision: u64,
+    expires: Option<SystemTime>,
+    certified_until: Option<SystemTime>,
+}
+
+impl Past {
+    /// A record made then, in this state, changed so often; without an end, and without a certificate.
+    #[must_use]
+    pub fn new(created: SystemTime, state: State, revision: u64) -> Self {
+        Self { created, state, revision, expires: None, certified_until: None }
+    }
+
+    /// When its time to live ends.
+    #[must_use]
+    pub fn expires(self, expires: Option<SystemTime>) -> Self {
+        Self { expires, ..self }
+    }
+
+    /// When its last certificate ends.
+    #[must_use]
+    pub fn certified_until(self, certified_until: Option<SystemTime>) -> Self {
+        Self { certified_until, ..self }
     }
 }
 

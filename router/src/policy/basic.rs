@@ -33,6 +33,24 @@ impl BasicUsers {
         Self { salt, users: Vec::new() }
     }
 
+    /// Users that were kept elsewhere, by the salt and the digests; those above [`MAX_USERS`](Self::MAX_USERS) are left out.
+    #[must_use]
+    pub fn restored(salt: [u8; 16], digests: impl IntoIterator<Item = SecretDigest>) -> Self {
+        Self { salt, users: digests.into_iter().take(Self::MAX_USERS).collect() }
+    }
+
+    /// The salt, to keep.
+    #[must_use]
+    pub fn salt(&self) -> [u8; 16] {
+        self.salt
+    }
+
+    /// The digests, to keep: one for each user.
+    #[must_use]
+    pub fn digests(&self) -> &[SecretDigest] {
+        &self.users
+    }
+
     /// Adds a user.
     ///
     /// # Errors
