@@ -377,6 +377,7 @@ impl Desk<'_> {
             }
             Request::SetStatus { registration, status } => {
                 let status = registrar.set_status(self.granted(registration)?, status)?;
+                registrar.save_aside().await?;
                 Ok(Answer::Status { registration, status })
             }
             Request::RotateSecret { overlap } => {

@@ -298,7 +298,10 @@ async fn carry_out(api: Arc<Api>, request: Request<Buffered<Incoming>>) -> Respo
             let api = Arc::clone(&api);
             let act = move || {
                 let (method, path) = (&parts.method, parts.uri.path());
-                api.act(caller, &Call { method, path, query: parts.uri.query().unwrap_or_default(), body })
+                let query = parts.uri.query().unwrap_or_default();
+                let done = api.act(caller, &Call { method, path, query, body })?;
+                api.registrar.save()?;
+                Ok(done)
             };
             // Some of it waits for a disk.
             tokio::task::spawn_blocking(act).await.unwrap_or_else(|_| Err(Refusal::internal()))

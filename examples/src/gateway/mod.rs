@@ -22,6 +22,7 @@ mod https;
 mod hub;
 mod issuer;
 mod journal;
+mod kept;
 mod keyring;
 mod leased;
 mod life;
@@ -38,6 +39,7 @@ mod registrar;
 mod repeat;
 mod reply;
 mod revocations;
+mod shelf;
 mod signing;
 mod state;
 mod stick;
@@ -79,6 +81,7 @@ use receivers::Receivers;
 use registrar::Registrar;
 use revocations::Revocations;
 use rustls::pki_types::CertificateDer;
+use shelf::Shelf;
 use signing::SigningOffice;
 use state::State;
 use std::collections::HashMap;
@@ -113,7 +116,11 @@ async fn tick(hub: Arc<Hub>, registrar: Arc<Registrar>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = every.tick() => registrar.tick(),
+            _ = every.tick() => {
+                registrar.tick();
+                // What fails is logged, and tried again.
+                let _ = registrar.save_aside().await;
+            }
             () = hub.draining.cancelled() => return,
         }
     }
@@ -125,6 +132,7 @@ const WEBHOOKS: &str = "webhooks";
 /// A running gateway.
 pub struct Gateway {
     hub: Arc<Hub>,
+    registrar: Arc<Registrar>,
     config: Config,
     addresses: Addresses,
     /// What goes on until the last agent has left.
@@ -170,7 +178,7 @@ impl Gateway {
             &config.client_ca,
         )?);
         let webhooks = format!("http://{WEBHOOKS}.{}:{}", config.zone, addresses.http.port());
-        let receivers = Arc::new(Receivers::new(webhooks)?);
+        let receivers = Arc::new(Receivers::open(webhooks, &config.state)?);
         let hub = Arc::new(Hub {
             zones: Zones::new([zone.clone()])?,
             zone,
@@ -204,9 +212,11 @@ impl Gateway {
         let owner = OwnerId::from_u128(u128::from(state.credential.id().nonce()));
         let first = Keyring::kept(keyring::path(&config.state), state.credential);
         let (minted, all) = Minted::open(&config.state)?;
-        let tokens = Arc::new(Tokens::new(first, minted, all, config.tunnel_price, config.clock.clone())?);
+        let (price, clock) = (config.tunnel_price, config.clock.clone());
+        let accounts = Shelf::open(&config.state, tokens::ACCOUNTS)?;
+        let tokens = Arc::new(Tokens::new(first, minted, all, accounts, price, clock)?);
         let registrar =
-            Arc::new(Registrar::new(Arc::clone(&hub), Arc::clone(&tokens), owner, config.clone()));
+            Arc::new(Registrar::start(Arc::clone(&hub), Arc::clone(&tokens), owner, config.clone())?);
         let issuer = Issuer::new(signer, authority.key_fingerprint(), config.certificate_lifetime);
         let is_local = public_signer.is_none();
         let office = Arc::new(SigningOffice::new(Arc::clone(&hub), Arc::clone(&registrar), issuer, is_local));
@@ -235,6 +245,7 @@ impl Gateway {
         let anchor_pem = authority.certificate_pem();
         Ok(Self {
             hub,
+            registrar: Arc::clone(&keeper.registrar),
             config,
             addresses,
             last,
@@ -328,6 +339,11 @@ impl Gateway {
         self.hub.visits.close();
         // Either way the gateway ends; what is still running then is counted and cut off.
         let _ = tokio::time::timeout(patience, self.hub.visits.wait()).await;
+        // What has moved since the clock ticked last.
+        self.registrar.tick();
+        if self.registrar.save_aside().await.is_err() {
+            tracing::error!("what changed last is not saved");
+        }
         self.last.iter().for_each(AbortHandle::abort);
         self.renewal.abort();
         self.hub.visits.len()

@@ -51,6 +51,11 @@ impl ReachDocument {
     }
 }
 
+/// Visible to its owner, and to nobody else.
+pub(super) fn alone(owner: OwnerId) -> Visibility {
+    Visibility::of(owner)
+}
+
 /// Whose a tunnel is that this credential makes.
 pub(super) fn owner_of(credential: CredentialId) -> OwnerId {
     OwnerId::from_u128(u128::from(credential.nonce()))

@@ -1,8 +1,9 @@
 //! Webhook receivers: third parties post here, their deliveries are judged and kept, and an agent polls for them.
 
+use super::shelf::Shelf;
 use super::terms::receiver;
 use super::{moment, seconds};
-use crate::random;
+use crate::{BoxError, random};
 use adit_errors::{Code, Refusal};
 use adit_router::{Received, Receiver};
 use bytes::Bytes;
@@ -10,8 +11,12 @@ use data_encoding::BASE64;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// The folder in which they are kept.
+const FOLDER: &str = "webhook-receivers";
 
 /// The most receivers.
 const MAX_RECEIVERS: usize = 1000;
@@ -21,7 +26,7 @@ const MAX_RECEIVERS: usize = 1000;
 const MAX_EVENTS: usize = 1000;
 const MAX_EVENT_BYTES: usize = 64 * 1024 * 1024;
 
-/// All receivers, in memory.
+/// All receivers; what they have received is in memory.
 pub(super) struct Receivers {
     /// What a receiver's path follows: `http://webhooks.{zone}:{port}`.
     address: String,
@@ -29,6 +34,7 @@ pub(super) struct Receivers {
     receivers: Mutex<BTreeMap<u128, Entry>>,
     /// Judges what is sent to receivers that don't exist (G-23).
     decoy: Mutex<Receiver>,
+    shelf: Shelf,
 }
 
 struct Entry {
@@ -42,7 +48,7 @@ struct Entry {
 }
 
 /// The body of `POST /webhook-receivers`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewReceiver {
     validator: String,
@@ -50,6 +56,37 @@ pub(super) struct NewReceiver {
     name: Option<String>,
     signature_header: Option<String>,
     signature_encoding: Option<String>,
+}
+
+/// A receiver as it is kept in a file, with its secret: without it no signature can be checked.
+#[derive(Serialize, Deserialize)]
+struct KeptReceiver {
+    /// Seconds since 1970.
+    created: u64,
+    receiver: NewReceiver,
+}
+
+impl KeptReceiver {
+    fn entry(&self) -> Result<Entry, Refusal> {
+        let Self { created, receiver: new } = self;
+        let receiver = receiver(
+            &new.validator,
+            &new.secret,
+            new.signature_header.as_deref(),
+            new.signature_encoding.as_deref(),
+        )?;
+        Ok(Entry {
+            name: new.name.clone(),
+            validator: new.validator.clone(),
+            created: SystemTime::UNIX_EPOCH
+                .checked_add(Duration::from_secs(*created))
+                .ok_or_else(Refusal::internal)?,
+            receiver,
+            signed: Kept::new(MAX_EVENTS, MAX_EVENT_BYTES),
+            unsigned: Kept::new(MAX_EVENTS / 10, MAX_EVENT_BYTES / 10),
+            last_event: 0,
+        })
+    }
 }
 
 /// A receiver as the API shows it.
@@ -75,34 +112,33 @@ pub(super) struct EventView {
 }
 
 impl Receivers {
-    pub(super) fn new(address: String) -> Result<Self, Refusal> {
-        let decoy = Receiver::decoy(random::octets()).map_err(|_| Refusal::internal())?;
-        Ok(Self { address, receivers: Mutex::default(), decoy: Mutex::new(decoy) })
+    /// With those that were there before; what they had received is gone.
+    ///
+    /// # Errors
+    /// What can't be read or understood of them, for the person who starts the gateway.
+    pub(super) fn open(address: String, state: &Path) -> Result<Self, BoxError> {
+        let decoy = Receiver::decoy(random::octets())?;
+        let (shelf, before) = Shelf::open::<KeptReceiver>(state, FOLDER)?;
+        let mut receivers = BTreeMap::new();
+        for (key, kept) in before {
+            let damaged = |error: &str| format!("{FOLDER}/{key}.json is damaged: {error}");
+            let id = parse(&key).ok_or_else(|| damaged("it has no number"))?;
+            let entry = kept.entry().map_err(|refusal| damaged(&refusal.to_string()))?;
+            receivers.insert(id, entry);
+        }
+        Ok(Self { address, receivers: Mutex::new(receivers), decoy: Mutex::new(decoy), shelf })
     }
 
     pub(super) fn create(&self, new: NewReceiver) -> Result<ReceiverView, Refusal> {
-        let receiver = receiver(
-            &new.validator,
-            &new.secret,
-            new.signature_header.as_deref(),
-            new.signature_encoding.as_deref(),
-        )?;
-        let mut receivers = self.receivers();
-        if receivers.len() >= MAX_RECEIVERS {
+        let kept = KeptReceiver { created: seconds(moment().system()), receiver: new };
+        let entry = kept.entry()?;
+        if self.receivers().len() >= MAX_RECEIVERS {
             return Err(Refusal::from(Code::QUOTA_EXCEEDED));
         }
         let id = random::wide();
-        let entry = Entry {
-            name: new.name,
-            validator: new.validator,
-            created: moment().system(),
-            receiver,
-            signed: Kept::new(MAX_EVENTS, MAX_EVENT_BYTES),
-            unsigned: Kept::new(MAX_EVENTS / 10, MAX_EVENT_BYTES / 10),
-            last_event: 0,
-        };
+        self.shelf.put(&format!("{id:032x}"), &kept).map_err(|error| unsaved(&error))?;
         let view = self.view(id, &entry);
-        receivers.insert(id, entry);
+        self.receivers().insert(id, entry);
         Ok(view)
     }
 
@@ -114,6 +150,10 @@ impl Receivers {
     pub(super) fn delete(&self, id: &str) -> Result<ReceiverView, Refusal> {
         let not_found = || Refusal::from(Code::NOT_FOUND);
         let id = parse(id).ok_or_else(not_found)?;
+        if !self.receivers().contains_key(&id) {
+            return Err(not_found());
+        }
+        self.shelf.remove(&format!("{id:032x}")).map_err(|error| unsaved(&error))?;
         let entry = self.receivers().remove(&id).ok_or_else(not_found)?;
         Ok(self.view(id, &entry))
     }
@@ -166,6 +206,11 @@ impl Receivers {
     fn receivers(&self) -> MutexGuard<'_, BTreeMap<u128, Entry>> {
         self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn unsaved(error: &std::io::Error) -> Refusal {
+    tracing::error!(kind = ?error.kind(), "a webhook receiver could not be saved");
+    Refusal::internal()
 }
 
 struct Event {

@@ -5,15 +5,17 @@ mod details;
 mod holder;
 mod owner;
 mod ports;
+mod saving;
 mod sharing;
 mod tunnel;
 
 use super::hub::{Hub, Link};
 use super::journal::Journal;
+use super::shelf::Shelf;
 use super::terms::PolicyDocument;
 use super::tokens::Tokens;
 use super::{Config, reach};
-use crate::random;
+use crate::{BoxError, random};
 use adit_errors::{Code, Refusal};
 use adit_mux::Session;
 use adit_mux::flow::Flows;
@@ -27,6 +29,7 @@ use adit_wire_proto::control::{
 use adit_wire_proto::credential::CredentialId;
 use bytes::Bytes;
 use ports::Ports;
+use saving::Saving;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +50,7 @@ pub(super) struct Registrar {
     rules: NameRules,
     config: Config,
     journal: Journal,
+    saving: Saving,
     books: Mutex<Books>,
 }
 
@@ -97,7 +101,17 @@ pub(super) struct Applicant<'a> {
 }
 
 impl Registrar {
-    pub(super) fn new(hub: Arc<Hub>, tokens: Arc<Tokens>, owner: OwnerId, config: Config) -> Self {
+    /// With the tunnels that were there before.
+    ///
+    /// # Errors
+    /// What can't be read or understood of them, for the person who starts the gateway.
+    pub(super) fn start(
+        hub: Arc<Hub>,
+        tokens: Arc<Tokens>,
+        owner: OwnerId,
+        config: Config,
+    ) -> Result<Self, BoxError> {
+        let (shelf, before) = Shelf::open(&config.state, saving::FOLDER)?;
         let books = Books {
             names: Registry::new(MemoryStore::new(), OwnershipRules::default()),
             ports: Ports::new(&config),
@@ -105,7 +119,10 @@ impl Registrar {
             next_registration: RegistrationId::FIRST,
         };
         let (rules, journal) = (NameRules::default(), Journal::new(config.clock.clone()));
-        Self { hub, tokens, owner, rules, config, journal, books: Mutex::new(books) }
+        let (saving, books) = (Saving::new(shelf), Mutex::new(books));
+        let registrar = Self { hub, tokens, owner, rules, config, journal, saving, books };
+        registrar.restore(before)?;
+        Ok(registrar)
     }
 
     /// What happened to tunnels.
@@ -118,7 +135,7 @@ impl Registrar {
     /// # Errors
     /// The refusal for the agent. The name may be its owner's all the same: that is no reason to take it away again.
     pub(super) async fn register(
-        &self,
+        self: &Arc<Self>,
         applicant: &Applicant<'_>,
         wanted: &Register,
     ) -> Result<(Registered, Grant), Refusal> {
@@ -145,6 +162,8 @@ impl Registrar {
         match opened {
             Ok(opened) => {
                 self.tokens.commit(&reservation)?;
+                // Who can't be remembered is served all the same, and tried again; the log says so.
+                let _ = self.save_aside().await;
                 Ok(opened)
             }
             Err(refusal) => {
@@ -320,6 +339,7 @@ impl Registrar {
             attached.replaced.extend(before);
             Ok::<_, Refusal>(attached)
         })?;
+        self.saving.mark(id);
         for _ in &replaced {
             tunnel.connection.lose_agent(SystemTime::now(), None);
         }
@@ -362,6 +382,7 @@ impl Registrar {
         let published =
             self.hub.routes.publish(grant.tunnel, tunnel.keys(&self.config.custom_domains), tunnel.facts());
         published.map_err(|_| Refusal::internal())?;
+        self.saving.mark(grant.tunnel);
         Ok(status(tunnel.record.state()))
     }
 

@@ -30,7 +30,7 @@ pub(super) struct PolicyDocument {
     request_headers: Fields,
     response_headers: Fields,
     /// Bytes that may move, both ways together; `null` is without a limit.
-    byte_budget: Option<u64>,
+    pub(super) byte_budget: Option<u64>,
     /// Octets a second, each way, of all visits together; `null` is without a limit.
     pub(super) bandwidth: Option<u64>,
     webhook: Option<Webhook>,
@@ -76,7 +76,7 @@ struct Fields {
 #[serde(deny_unknown_fields)]
 struct Webhook {
     validator: String,
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing, default)]
     secret: String,
     signature_header: Option<String>,
     signature_encoding: Option<String>,
@@ -98,6 +98,19 @@ pub(super) struct Built {
 }
 
 impl PolicyDocument {
+    /// What the webhook's signatures are checked with, if there is one. To be kept, and not to be shown.
+    pub(super) fn webhook_secret(&self) -> Option<&str> {
+        self.webhook.as_ref().map(|webhook| webhook.secret.as_str())
+    }
+
+    /// The same with the secret that was kept elsewhere.
+    pub(super) fn with_webhook_secret(mut self, secret: Option<String>) -> Self {
+        if let (Some(webhook), Some(secret)) = (&mut self.webhook, secret) {
+            webhook.secret = secret;
+        }
+        self
+    }
+
     /// Whether anything here is about requests, so that octets which nobody reads can't be held to it.
     pub(super) fn rules_requests(&self) -> bool {
         let fields = [&self.request_headers, &self.response_headers];

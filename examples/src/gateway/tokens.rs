@@ -1,7 +1,8 @@
-//! Credentials of agents, what each allows, and what it has spent since the gateway started.
+//! Credentials of agents, what each allows, and what it has spent.
 
 use super::keyring::Keyring;
 use super::minted::{Minted, Terms};
+use super::shelf::Shelf;
 use super::{Clock, moment, seconds};
 use crate::{BoxError, random};
 use adit_errors::{Code, Refusal};
@@ -32,6 +33,8 @@ pub(super) struct Tokens {
     tunnel_price: Cents,
     clock: Clock,
     minted: Minted,
+    /// What each has spent.
+    accounts: Shelf,
     /// Held while one is minted or revoked, or its terms change: files are written one after the other, and nobody who registers
     /// waits for a disk.
     saving: Mutex<()>,
@@ -54,6 +57,36 @@ struct Token {
     pace: Option<Arc<Pace>>,
     /// Cancelled when the credential is revoked: its sessions end.
     revoked: CancellationToken,
+    /// Whether the account has changed since it was written down.
+    is_unsaved: bool,
+}
+
+/// The folder of accounts.
+pub(super) const ACCOUNTS: &str = "accounts";
+
+/// An account as it is kept in a file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeptAccount {
+    spent_cents: u64,
+    /// In seconds since 1970: of which month that is.
+    as_of: u64,
+    /// The numbers of its tunnels.
+    open: Vec<String>,
+}
+
+impl KeptAccount {
+    fn of(account: &Account, now: SystemTime) -> Self {
+        let open = account.open().map(|tunnel| tunnel.to_string()).collect();
+        Self { spent_cents: account.spent().number(), as_of: seconds(now), open }
+    }
+
+    fn restore(self, grant: Grant) -> Result<Account, BoxError> {
+        let number = |text: &String| Ok(TunnelId::from_u128(u128::from_str_radix(text, 16)?));
+        let open = self.open.iter().map(number).collect::<Result<Vec<_>, BoxError>>()?;
+        let as_of = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.as_of)).ok_or("no time")?;
+        Ok(Account::restored(grant, Cents::new(self.spent_cents), as_of, open))
+    }
 }
 
 /// What a credential is minted with.
@@ -100,6 +133,7 @@ impl Tokens {
         first: Keyring,
         minted: Minted,
         before: Vec<(Keyring, Terms)>,
+        accounts: (Shelf, Vec<(String, KeptAccount)>),
         tunnel_price: Cents,
         clock: Clock,
     ) -> Result<Self, BoxError> {
@@ -120,8 +154,25 @@ impl Tokens {
         let all = all.into_iter();
         let now = clock.now();
         let all = all.map(|(keyring, terms)| (keyring.id().nonce(), Token::new(keyring, terms, now)));
-        let all = Mutex::new(all.collect());
-        Ok(Self { tunnel_price, clock, minted, saving: Mutex::new(()), keys, tokens: all, revoked })
+        let mut all: BTreeMap<_, _> = all.collect();
+        let (accounts, spent) = accounts;
+        for (key, kept) in spent {
+            let damaged = |error: BoxError| format!("{ACCOUNTS}/{key}.json is damaged: {error}");
+            let number = u64::from_str_radix(&key, 16).map_err(|error| damaged(error.into()))?;
+            // Of a credential that was revoked and forgotten there is nothing to count.
+            let Some(token) = all.get_mut(&number) else { continue };
+            token.account = kept.restore(token.account.grant().clone()).map_err(damaged)?;
+        }
+        Ok(Self {
+            tunnel_price,
+            clock,
+            minted,
+            accounts,
+            saving: Mutex::new(()),
+            keys,
+            tokens: Mutex::new(all),
+            revoked,
+        })
     }
 
     /// The credential with this id.
@@ -302,7 +353,11 @@ impl Tokens {
     pub(super) fn commit(&self, held: &Held) -> Result<(), Refusal> {
         let now = self.clock.now();
         let commit = |(number, reservation): &(u64, Reservation)| {
-            self.account(*number, |account| account.commit(reservation, now))
+            self.account(*number, |account| account.commit(reservation, now))?;
+            if let Some(token) = self.tokens().get_mut(number) {
+                token.is_unsaved = true;
+            }
+            Ok(())
         };
         held.0.iter().try_for_each(commit)
     }
@@ -330,8 +385,34 @@ impl Tokens {
     /// A tunnel is gone for good.
     pub(super) fn close(&self, tunnel: TunnelId) {
         for token in self.tokens().values_mut() {
+            token.is_unsaved |= token.account.open().any(|open| open == tunnel);
             token.account.close(tunnel);
         }
+    }
+
+    /// Writes down what was spent. It waits for a disk.
+    ///
+    /// # Errors
+    /// 500: it is tried again the next time.
+    pub(super) fn save(&self) -> Result<(), Refusal> {
+        let _turn = self.turn();
+        let now = self.clock.now();
+        let mut unsaved = Vec::new();
+        for (number, token) in self.tokens().iter_mut() {
+            if std::mem::take(&mut token.is_unsaved) {
+                unsaved.push((*number, KeptAccount::of(&token.account, now)));
+            }
+        }
+        let mut saved = Ok(());
+        for (number, kept) in unsaved {
+            if let Err(error) = self.accounts.put(&format!("{number:016x}"), &kept) {
+                saved = Err(self::unsaved(&error));
+                if let Some(token) = self.tokens().get_mut(&number) {
+                    token.is_unsaved = true;
+                }
+            }
+        }
+        saved
     }
 
     fn account<T>(
@@ -383,7 +464,14 @@ impl Token {
         if keyring.record().is_revoked() {
             revoked.cancel();
         }
-        Self { keyring: Arc::new(keyring), terms, account: Account::new(grant, now), pace, revoked }
+        Self {
+            keyring: Arc::new(keyring),
+            terms,
+            account: Account::new(grant, now),
+            pace,
+            revoked,
+            is_unsaved: false,
+        }
     }
 
     fn view(&self) -> TokenView {

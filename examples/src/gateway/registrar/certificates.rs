@@ -39,6 +39,7 @@ impl Registrar {
         books.names.certified(&claim, timestamp(until)).map_err(|_| forbidden())?;
         let tunnel = books.tunnels.get_mut(name).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
         tunnel.record.certify(until, moment().system()).map_err(|error| Refusal::from(&error))?;
+        self.saving.mark(tunnel.record.id());
         let (keys, facts) = (tunnel.keys(&self.config.custom_domains), tunnel.facts());
         self.hub.routes.publish(tunnel.record.id(), keys, facts).map_err(|_| Refusal::internal())
     }

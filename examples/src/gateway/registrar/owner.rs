@@ -274,13 +274,16 @@ impl Registrar {
         for (name, tunnel) in tunnels.iter_mut() {
             if let Some(bytes) = tunnel.policy.byte_budget() {
                 bytes.turn(due);
+                if std::mem::replace(&mut tunnel.bytes_seen, bytes.spent()) != bytes.spent() {
+                    self.saving.mark(tunnel.record.id());
+                }
             }
             if tunnel.record.next_tick().is_none_or(|at| at > due) {
                 continue;
             }
             let Ok(Some(event)) = tunnel.record.apply(Command::Tick, due) else { continue };
             let told = if event == Event::Expired { "tunnel.expired" } else { "tunnel.deleted" };
-            self.journal.note(told, name.as_str());
+            self.journal.note_end(told, name.as_str());
             if event == Event::Expired
                 && let Ok(claim) = names.prove(name.borrowed(), self.owner, now())
             {
@@ -306,8 +309,9 @@ impl Registrar {
         Ok(())
     }
 
-    fn publish(&self, tunnel: &Tunnel) -> Result<(), Refusal> {
+    pub(super) fn publish(&self, tunnel: &Tunnel) -> Result<(), Refusal> {
         let id = tunnel.record.id();
+        self.saving.mark(id);
         self.hub
             .routes
             .publish(id, tunnel.keys(&self.config.custom_domains), tunnel.facts())
@@ -326,6 +330,7 @@ impl Registrar {
     fn forget(&self, books: &mut Books, name: &TunnelName) {
         let Some(tunnel) = books.tunnels.remove(name) else { return };
         let id = tunnel.record.id();
+        self.saving.mark(id);
         if let (Some(port), Some(ports)) = (&tunnel.port, books.ports.of(tunnel.protocol)) {
             ports.release(id, port.lease.port());
         }
@@ -430,7 +435,7 @@ fn find<'a>(
     tunnels.values_mut().find(|tunnel| is_it(tunnel)).ok_or_else(|| Refusal::from(Code::NOT_FOUND))
 }
 
-fn protocol(name: Option<&str>) -> Result<Protocol, Refusal> {
+pub(super) fn protocol(name: Option<&str>) -> Result<Protocol, Refusal> {
     match name {
         None | Some("http") => Ok(Protocol::HTTP),
         Some("auto") => Ok(Protocol::AUTO),

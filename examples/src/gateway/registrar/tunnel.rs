@@ -41,6 +41,8 @@ pub(super) struct Tunnel {
     pub(super) policy: Arc<Policy>,
     pub(super) paces: Option<Arc<Paces>>,
     pub(super) life: Arc<Life>,
+    /// What was spent of the budget of bytes when it was looked at last.
+    pub(super) bytes_seen: u64,
 }
 
 /// A public port, and the task that takes visitors on it.
@@ -88,6 +90,7 @@ impl Registrar {
             policy: Arc::new(Policy::new()),
             paces: None,
             life: Arc::new(Life::new(name.as_str(), wake.clone(), *wake_limits, *idle_after, clock.clone())),
+            bytes_seen: 0,
         }
     }
 }
@@ -105,6 +108,12 @@ impl Tunnel {
 
     /// Takes another policy, and gives back the token that was made for it.
     pub(super) fn set_policy(&mut self, document: PolicyDocument, built: Built) -> Option<VisitorToken> {
+        self.restore_policy(document, built.policy);
+        built.token
+    }
+
+    /// The same for a policy for which no token was made.
+    pub(super) fn restore_policy(&mut self, document: PolicyDocument, policy: Policy) {
         self.life.set_keep_alive(document.http_keep_alive.unwrap_or(true));
         let bandwidth = document.bandwidth.and_then(NonZeroU64::new);
         // The same bandwidth again gives no new burst.
@@ -112,8 +121,7 @@ impl Tunnel {
         let fresh = || bandwidth.map(|rate| Arc::new(Paces::new(rate, moment().instant())));
         self.paces = same.or_else(fresh);
         self.document = document;
-        self.policy = Arc::new(built.policy);
-        built.token
+        self.policy = Arc::new(policy);
     }
 
     /// The ways by which visitors and other agents reach it.
