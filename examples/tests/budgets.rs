@@ -3,7 +3,7 @@
 
 mod support;
 
-use adit_examples::agent::Terms;
+use adit_examples::agent::{Terms, Tunnel};
 use adit_examples::gateway::Clock;
 use adit_router::Cents;
 use serde_json::{Value, json};
@@ -54,6 +54,34 @@ async fn b02_b06_a_lower_cap_leaves_running_tunnels_alone_and_a_reconnect_is_cha
     assert!(first.task.await.unwrap());
     Agent::start(http_tunnel(upstream.address, "first"), world.link(), &key).serving().await;
     assert_eq!(account(&world, &id, "spentUsdCents").await, json!(100));
+}
+
+#[tokio::test]
+async fn an_agent_whose_reservation_lapsed_takes_nothing_from_the_one_that_serves() {
+    let calendar = Calendar::new();
+    let clock = calendar.clock();
+    let world = World::start_with(|config, _| config.clock = clock).await;
+    let (one, other) = (Greeter::start("one").await, Greeter::start("other").await);
+    let tunnel = |to: &Greeter| Tunnel::Tcp {
+        upstream: to.address.into(),
+        name: Some("my-db".to_owned()),
+        public_port: None,
+    };
+    let mut first = world.agent(tunnel(&one));
+    let addresses = first.serving().await;
+    // Each look at the clock is a minute later: what is set aside has lapsed when it is to be charged.
+    calendar.run(Duration::from_secs(60));
+    assert_eq!(world.agent(tunnel(&other)).stopped().await.0, "CONFLICT");
+    calendar.run(Duration::ZERO);
+    let address = addresses[0].strip_prefix("tcp://").unwrap();
+    let visit = raw(TcpStream::connect(address).await.unwrap(), b"x").await;
+    assert!(visit.ends_with("one"), "{visit}");
+    first.stop.cancel();
+    assert!(first.task.await.unwrap(), "it was not told to stop before");
+    // The port waits for its tunnel, which gets it again.
+    assert_eq!(world.agent(tunnel(&other)).serving().await, addresses);
+    let visit = raw(TcpStream::connect(address).await.unwrap(), b"x").await;
+    assert!(visit.ends_with("other"), "{visit}");
 }
 
 #[tokio::test]
@@ -192,20 +220,26 @@ async fn account(world: &World, id: &str, field: &str) -> Value {
 
 /// A clock that a test turns, and that knows when it was looked at.
 #[derive(Clone)]
-struct Calendar(Arc<Mutex<(SystemTime, Duration, u64)>>);
+struct Calendar(Arc<Mutex<(SystemTime, Duration, u64)>>, Arc<Mutex<Duration>>);
 
 impl Calendar {
     fn new() -> Self {
-        Self(Arc::new(Mutex::new((SystemTime::now(), Duration::ZERO, 0))))
+        Self(Arc::new(Mutex::new((SystemTime::now(), Duration::ZERO, 0))), Arc::default())
     }
 
     fn clock(&self) -> Clock {
-        let state = Arc::clone(&self.0);
+        let (state, speed) = (Arc::clone(&self.0), Arc::clone(&self.1));
         Clock::new(move || {
             let mut state = state.lock().unwrap();
             state.2 += 1;
+            state.1 += *speed.lock().unwrap();
             state.0 + state.1
         })
+    }
+
+    /// Goes on by so much whenever it is looked at.
+    fn run(&self, speed: Duration) {
+        *self.1.lock().unwrap() = speed;
     }
 
     fn add(&self, time: Duration) {

@@ -8,7 +8,7 @@ use adit_examples::gateway::{Config, Gateway};
 use std::time::Duration;
 use support::{Agent, Folder, Greeter, PATIENCE, World, get, http_tunnel, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
 async fn w18_w19_a_wrong_secret_stops_the_agent_with_what_to_do() {
@@ -121,6 +121,31 @@ async fn a_port_stays_with_its_tunnel_across_a_restart_of_the_agent() {
     assert!(first.task.await.unwrap(), "an agent that was asked to stop stops in order");
     let mut second = world.agent(tunnel());
     assert_eq!(second.serving().await, before);
+}
+
+#[tokio::test]
+async fn w25_a_port_whose_hold_is_over_goes_to_the_next_tunnel_with_its_visitors() {
+    let world = World::start_with(|config, _| config.port_hold = Duration::ZERO).await;
+    let (old, new) = (Greeter::start("old").await, Greeter::start("new").await);
+    let tunnel = |to: &Greeter, name: &str, public_port| Tunnel::Tcp {
+        upstream: to.address.into(),
+        name: Some(name.to_owned()),
+        public_port,
+    };
+    let mut first = world.agent(tunnel(&old, "my-old", None));
+    let address = first.serving().await.remove(0).strip_prefix("tcp://").unwrap().to_owned();
+    let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
+    first.stop.cancel();
+    assert!(first.task.await.unwrap());
+    world.until_disconnected("my-old").await;
+    for round in 0..3 {
+        let mut second = world.agent(tunnel(&new, "my-new", Some(port)));
+        assert_eq!(second.serving().await, [format!("tcp://{address}")], "round {round}");
+        let visit = raw(TcpStream::connect(&*address).await.unwrap(), b"x").await;
+        assert!(visit.ends_with("new"), "{visit}");
+    }
+    let mut again = world.agent(tunnel(&old, "my-old", None));
+    assert_ne!(again.serving().await, [format!("tcp://{address}")]);
 }
 
 #[tokio::test]

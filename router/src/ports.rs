@@ -111,13 +111,20 @@ impl PortPool {
         Ok(self.lease(tunnel, port))
     }
 
+    /// Whether this lease is the newest of its port, and its agent is connected.
+    #[must_use]
+    pub fn is_current(&self, lease: &PortLease) -> bool {
+        let entry = self.entries.get(&lease.port);
+        entry.is_some_and(|entry| entry.usage == Usage::InUse { serial: lease.serial })
+    }
+
     /// The agent behind a lease is gone: its port waits for the tunnel. Nothing happens if the lease was fenced.
     pub fn disconnect(&mut self, lease: &PortLease, now: Instant) {
         let hold = self.hold;
-        let Some(entry) = self.entries.get_mut(&lease.port) else { return };
-        if entry.usage != (Usage::InUse { serial: lease.serial }) {
+        if !self.is_current(lease) {
             return;
         }
+        let Some(entry) = self.entries.get_mut(&lease.port) else { return };
         entry.usage = match (entry.is_reserved, now.checked_add(hold)) {
             (false, Some(until)) => Usage::Held { until },
             (true, _) | (false, None) => Usage::Waiting,

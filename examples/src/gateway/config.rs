@@ -54,6 +54,10 @@ pub struct Flags {
     #[arg(long, value_parser = ports)]
     #[serde(default, deserialize_with = "ports_from_text")]
     pub udp_ports: Option<(u16, u16)>,
+    /// How many seconds a public port waits for its tunnel after the agent went, before another tunnel may have it.
+    /// [default: 300]
+    #[arg(long)]
+    pub port_hold_seconds: Option<u64>,
     /// How many UDP visitors a public port may have at once; then the oldest goes. Agents allow 1,024 streams, of whatever
     /// tunnels. [default: 1000]
     #[arg(long)]
@@ -159,6 +163,8 @@ pub struct Config {
     pub tcp_ports: (u16, u16),
     /// The public UDP ports, both ends included.
     pub udp_ports: (u16, u16),
+    /// How long a public port waits for its tunnel after a disconnect.
+    pub port_hold: Duration,
     /// How many visitors a public UDP port has, and for how long.
     pub udp_limits: UdpFlowLimits,
     /// Networks of the load balancers through which all visitors come; none if they connect by themselves.
@@ -211,6 +217,7 @@ impl Default for Config {
             tcp_address: Ipv4Addr::LOCALHOST.into(),
             tcp_ports: (35_000, 35_999),
             udp_ports: (19_000, 19_999),
+            port_hold: Duration::from_secs(300),
             udp_limits: UdpFlowLimits::new().max_flows(1_000),
             proxy_from: Vec::new(),
             certificates: None,
@@ -300,6 +307,10 @@ impl Flags {
             tcp_address: self.tcp_address.or(file.tcp_address).unwrap_or(default.tcp_address),
             tcp_ports: self.tcp_ports.or(file.tcp_ports).unwrap_or(default.tcp_ports),
             udp_ports: self.udp_ports.or(file.udp_ports).unwrap_or(default.udp_ports),
+            port_hold: self
+                .port_hold_seconds
+                .or(file.port_hold_seconds)
+                .map_or(default.port_hold, Duration::from_secs),
             udp_limits,
             proxy_from: self.proxy_from.or(file.proxy_from).unwrap_or(default.proxy_from),
             certificates: self.certificates.or(file.certificates),

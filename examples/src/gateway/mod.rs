@@ -30,6 +30,7 @@ mod lookup;
 mod meter;
 mod minted;
 mod own;
+mod promise;
 mod proxy;
 mod quic;
 mod quic_agents;

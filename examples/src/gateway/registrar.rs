@@ -11,6 +11,7 @@ mod tunnel;
 
 use super::hub::{Hub, Link};
 use super::journal::Journal;
+use super::promise::Promise;
 use super::shelf::Shelf;
 use super::terms::PolicyDocument;
 use super::tokens::Tokens;
@@ -28,7 +29,7 @@ use adit_wire_proto::control::{
 };
 use adit_wire_proto::credential::CredentialId;
 use bytes::Bytes;
-use ports::Ports;
+use ports::{Leased, Ports};
 use saving::Saving;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -155,22 +156,13 @@ impl Registrar {
             // What nobody speaks of stays as it is.
             _ => entered.is_private,
         };
-        let reservation = self.tokens.reserve(applicant.credential, entered.id)?;
+        let promise = Promise::of(&self.tokens, applicant.credential, entered.id)?;
         let before = wanted.resume_token.clone();
         let wish = Wish { protocol, port: wanted.port, is_private, document, details, before };
-        let opened = self.open(applicant, name, wish).await;
-        match opened {
-            Ok(opened) => {
-                self.tokens.commit(&reservation)?;
-                // Who can't be remembered is served all the same, and tried again; the log says so.
-                let _ = self.save_aside().await;
-                Ok(opened)
-            }
-            Err(refusal) => {
-                self.tokens.cancel(&reservation);
-                Err(refusal)
-            }
-        }
+        let opened = self.open(applicant, name, wish, &promise).await?;
+        // Who can't be remembered is served all the same, and tried again; the log says so.
+        let _ = self.save_aside().await;
+        Ok(opened)
     }
 
     /// Opens the port, if the tunnel is to have one, and makes the tunnel lead to the applicant.
@@ -179,14 +171,16 @@ impl Registrar {
         applicant: &Applicant<'_>,
         name: TunnelName,
         wish: Wish,
+        promise: &Promise<'_>,
     ) -> Result<(Registered, Grant), Refusal> {
         let wants_any = wish.port.is_none_or(|port| port == 0);
         let mut attempts = if wants_any { MAX_PORT_ATTEMPTS } else { 1 };
         loop {
-            let lease = self.lease(applicant, &name, &wish)?;
-            let Some(open) = &lease else { return self.attach(applicant, name, lease, wish) };
-            match self.listen(&name, wish.protocol, open).await {
-                Ok(()) => return self.attach(applicant, name, lease, wish),
+            let Some(mut leased) = self.lease(applicant, &name, &wish)? else {
+                return self.attach(applicant, name, None, wish, promise);
+            };
+            match self.listen(&mut leased).await {
+                Ok(()) => return self.attach(applicant, name, Some(leased), wish, promise),
                 Err(refusal) if attempts <= 1 => return Err(refusal),
                 // Another program has that one; whoever takes any port gets the next.
                 Err(_) => attempts -= 1,
@@ -288,8 +282,9 @@ impl Registrar {
         &self,
         applicant: &Applicant<'_>,
         name: TunnelName,
-        lease: Option<PortLease>,
+        leased: Option<Leased<'_>>,
         wish: Wish,
+        promise: &Promise<'_>,
     ) -> Result<(Registered, Grant), Refusal> {
         let mut books = self.books();
         let registration = books.next_registration;
@@ -304,13 +299,21 @@ impl Registrar {
             Some(document) => Some((document.clone(), document.rebuild(&tunnel.policy)?)),
             None => None,
         };
-        tunnel.record.update(wish.details).map_err(|error| Refusal::from(&error))?;
+        let mut record = tunnel.record.clone();
+        record.update(wish.details).map_err(|error| Refusal::from(&error))?;
+        if leased.as_ref().is_some_and(|leased| !leased.is_open(tunnel)) {
+            return Err(Refusal::new(Code::CONFLICT, "another registration closed this port meanwhile"));
+        }
+        // The last that may fail: whoever is refused has changed nothing, and whoever served the tunnel goes on.
+        promise.keep()?;
+        tunnel.record = record;
         tunnel.is_private = wish.is_private;
         self.hold(tunnel, applicant.credential);
         let taken_back = tunnel.port.take_if(|_| wish.is_private);
         if let (Some(port), Some(ports)) = (taken_back, ports.of(tunnel.protocol)) {
             ports.release(tunnel.record.id(), port.lease.port());
         }
+        let lease = leased.map(|leased| leased.settle(tunnel));
         let token = terms.and_then(|(document, built)| tunnel.set_policy(document, built));
         tunnel.connection.receive_agent(
             SystemTime::now(),

@@ -349,17 +349,24 @@ impl Tokens {
         Ok(held)
     }
 
-    /// The tunnel is up.
+    /// The tunnel is up: all accounts are charged, or none.
     pub(super) fn commit(&self, held: &Held) -> Result<(), Refusal> {
         let now = self.clock.now();
-        let commit = |(number, reservation): &(u64, Reservation)| {
-            self.account(*number, |account| account.commit(reservation, now))?;
-            if let Some(token) = self.tokens().get_mut(number) {
+        let mut tokens = self.tokens();
+        let mut charged = Vec::with_capacity(held.0.len());
+        for (number, reservation) in &held.0 {
+            let token = tokens.get(number).ok_or_else(|| Refusal::from(Code::AUTH_FAILED))?;
+            let mut account = token.account.clone();
+            account.commit(reservation, now).map_err(|error| Refusal::from(&error))?;
+            charged.push((number, account));
+        }
+        for (number, account) in charged {
+            if let Some(token) = tokens.get_mut(number) {
+                token.account = account;
                 token.is_unsaved = true;
             }
-            Ok(())
-        };
-        held.0.iter().try_for_each(commit)
+        }
+        Ok(())
     }
 
     /// The registration failed.

@@ -142,6 +142,16 @@ impl World {
         (status, answer)
     }
 
+    /// Waits until the gateway knows that the tunnel's agent is gone.
+    pub async fn until_disconnected(&self, name: &str) {
+        let gone = async {
+            while self.api("GET", &format!("/tunnels/{name}"), Value::Null).await.1["is_connected"] != false {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.expect("the agent is still connected");
+    }
+
     pub fn host(&self, name: &str) -> String {
         format!("{name}.{}", self.gateway.zone())
     }

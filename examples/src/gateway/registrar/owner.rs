@@ -15,7 +15,7 @@ use adit_wire_proto::control::Claim;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A tunnel as the API shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -270,7 +270,8 @@ impl Registrar {
         let mut books = self.books();
         let due = self.config.clock.now();
         let mut gone = Vec::new();
-        let Books { tunnels, names, .. } = &mut *books;
+        let Books { tunnels, names, ports, .. } = &mut *books;
+        ports.handle_timeout(Instant::now());
         for (name, tunnel) in tunnels.iter_mut() {
             if let Some(bytes) = tunnel.policy.byte_budget() {
                 bytes.turn(due);
@@ -331,8 +332,8 @@ impl Registrar {
         let Some(tunnel) = books.tunnels.remove(name) else { return };
         let id = tunnel.record.id();
         self.saving.mark(id);
-        if let (Some(port), Some(ports)) = (&tunnel.port, books.ports.of(tunnel.protocol)) {
-            ports.release(id, port.lease.port());
+        if let Some(ports) = books.ports.of(tunnel.protocol) {
+            ports.release_all(id);
         }
         self.hub.routes.withdraw(id);
         tunnel.life.signal();

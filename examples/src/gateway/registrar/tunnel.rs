@@ -19,7 +19,7 @@ use adit_wire_proto::credential::CredentialId;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 /// A tunnel, whether or not an agent is connected for it.
 pub(super) struct Tunnel {
@@ -48,7 +48,16 @@ pub(super) struct Tunnel {
 /// A public port, and the task that takes visitors on it.
 pub(super) struct PublicPort {
     pub(super) lease: PortLease,
-    pub(super) visitors: AbortHandle,
+    pub(super) visitors: JoinHandle<()>,
+}
+
+impl PublicPort {
+    /// Takes visitors no longer, and comes back when the port is closed.
+    pub(super) async fn closed(mut self) {
+        self.visitors.abort();
+        // That it was ended is no news.
+        let _ = (&mut self.visitors).await;
+    }
 }
 
 impl Drop for PublicPort {
@@ -122,6 +131,11 @@ impl Tunnel {
         self.paces = same.or_else(fresh);
         self.document = document;
         self.policy = Arc::new(policy);
+    }
+
+    /// Whether it has this public port open.
+    pub(super) fn has_port(&self, port: u16) -> bool {
+        self.port.as_ref().is_some_and(|held| held.lease.port() == port)
     }
 
     /// The ways by which visitors and other agents reach it.
