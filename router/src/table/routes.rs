@@ -115,7 +115,8 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
         if let Some(before) = &before {
             self.forget(before);
         }
-        self.place(&Arc::new(Tunnel::new(id, keys, facts, agents)));
+        let newest = before.as_ref().map_or(Generation::NONE, |tunnel| tunnel.newest());
+        self.place(&Arc::new(Tunnel::new(id, keys, facts, agents, newest)));
         Ok(())
     }
 
@@ -141,8 +142,8 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
     /// Attaches an agent under a generation counted elsewhere, such as a directory's fence.
     ///
     /// # Errors
-    /// [`AttachError::Stale`] if the tunnel has an agent of this generation or a newer one, and the other variants;
-    /// nothing is changed then.
+    /// [`AttachError::Stale`] if the tunnel has, or had, an agent of this generation or a newer one, and the other
+    /// variants; nothing is changed then.
     pub fn attach_at(
         &mut self,
         id: TunnelId,
@@ -157,7 +158,7 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
         let agent = Arc::new(Agent::new(generation, handle));
         let replaced = self.make_room(&tunnel, join)?;
         let kept = tunnel.agents().iter().skip(replaced.len()).cloned().chain([Arc::clone(&agent)]);
-        self.replace_agents(&tunnel, kept.collect());
+        self.replace_agents(&tunnel, kept.collect(), generation);
         self.routes.newest = self.routes.newest.max(generation);
         Ok(Attached { agent, replaced })
     }
@@ -180,7 +181,7 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
         let tunnel = self.routes.find(RouteKey::id(id)).cloned()?;
         let agent = tunnel.agents().iter().find(|agent| agent.generation() == generation).cloned()?;
         let kept = tunnel.agents().iter().filter(|kept| kept.generation() != generation).cloned();
-        self.replace_agents(&tunnel, kept.collect());
+        self.replace_agents(&tunnel, kept.collect(), tunnel.newest());
         self.retired.push((Arc::clone(&agent), standing));
         Some(agent)
     }
@@ -200,9 +201,9 @@ impl<T, P: Clone, S: BuildHasher> Update<T, P, S> {
         }
     }
 
-    fn replace_agents(&mut self, tunnel: &Tunnel<T, P>, agents: Agents<T>) {
+    fn replace_agents(&mut self, tunnel: &Tunnel<T, P>, agents: Agents<T>, newest: Generation) {
         let keys = tunnel.keys().map(RouteKey::into_owned).collect();
-        self.place(&Arc::new(Tunnel::new(tunnel.id(), keys, tunnel.facts().clone(), agents)));
+        self.place(&Arc::new(Tunnel::new(tunnel.id(), keys, tunnel.facts().clone(), agents, newest)));
     }
 
     fn checked_keys(
@@ -310,10 +311,10 @@ pub enum AttachError {
         /// The number asked for.
         id: TunnelId,
     },
-    /// A registration as new or newer is attached: this one comes too late and must not take over.
-    #[error("a newer registration ({newest}) is attached")]
+    /// A registration as new or newer is or was attached: this one comes too late and must not take over.
+    #[error("a newer registration ({newest}) came before")]
     Stale {
-        /// The newest attached.
+        /// The newest that was attached.
         newest: Generation,
     },
     /// The tunnel has as many agents as it may have.

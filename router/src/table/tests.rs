@@ -96,6 +96,27 @@ fn a_late_registration_is_fenced_by_a_newer_one() {
 }
 
 #[test]
+fn a_late_registration_is_fenced_also_when_the_newer_one_is_gone() {
+    let table = published();
+    let attach_at = |generation| {
+        table.update(|update| {
+            update.attach_at(ONE, Generation::new(generation), Join::Replace, "agent").map(drop)
+        })
+    };
+    let stale = |newest| Err(AttachError::Stale { newest: Generation::new(newest) });
+    attach_at(5).unwrap();
+    table.detach(ONE, Generation::new(5)).unwrap();
+    assert_eq!((attach_at(3), attach_at(5)), (stale(5), stale(5)), "its session ended");
+    attach_at(6).unwrap();
+    table.drain(ONE, Generation::new(6)).unwrap();
+    assert_eq!((attach_at(5), attach_at(6)), (stale(6), stale(6)), "it drains");
+    table.publish(ONE, [name("other")], ()).unwrap();
+    assert_eq!(attach_at(6), stale(6), "its keys changed");
+    attach_at(7).unwrap();
+    assert_eq!(table.find(by_name("other")).unwrap().newest(), Generation::new(7));
+}
+
+#[test]
 fn generations_that_have_run_out_refuse_rather_than_wrap() {
     let table = published();
     table.update(|update| update.attach_at(ONE, Generation::new(u64::MAX), Join::Replace, "last")).unwrap();

@@ -17,15 +17,24 @@ pub struct Tunnel<T, P = ()> {
     agents: Agents<T>,
     facts: P,
     id: TunnelId,
+    /// Of all that were attached since the tunnel was made known: an older one that comes late is refused, also when
+    /// nobody is there.
+    newest: Generation,
     /// Most tunnels have one key, which needs no list.
     first_key: Option<OwnedRouteKey>,
     other_keys: Box<[OwnedRouteKey]>,
 }
 
 impl<T, P> Tunnel<T, P> {
-    pub(crate) fn new(id: TunnelId, keys: Vec<OwnedRouteKey>, facts: P, agents: Agents<T>) -> Self {
+    pub(crate) fn new(
+        id: TunnelId,
+        keys: Vec<OwnedRouteKey>,
+        facts: P,
+        agents: Agents<T>,
+        newest: Generation,
+    ) -> Self {
         let mut keys = keys.into_iter();
-        Self { agents, facts, id, first_key: keys.next(), other_keys: keys.collect() }
+        Self { agents, facts, id, newest, first_key: keys.next(), other_keys: keys.collect() }
     }
 
     /// The tunnel's number.
@@ -53,9 +62,10 @@ impl<T, P> Tunnel<T, P> {
         self.agents.as_slice()
     }
 
-    /// The newest agent's generation; [`Generation::NONE`] without an agent.
+    /// The newest generation that was attached, whether or not that agent is still there; [`Generation::NONE`] before
+    /// the first.
     pub fn newest(&self) -> Generation {
-        self.agents().last().map_or(Generation::NONE, |agent| agent.generation())
+        self.newest
     }
 }
 
