@@ -106,10 +106,11 @@ impl Detector {
         Self { patience, ..self }
     }
 
-    /// When to stop waiting for octets, for a visitor who came at `now`.
+    /// When to stop waiting for octets, for a visitor who came at `now`. A patience for which the clock has no number
+    /// ends in a day.
     #[must_use]
     pub fn deadline(&self, now: Instant) -> Instant {
-        now + self.patience
+        now.checked_add(self.patience).unwrap_or_else(|| now + Duration::from_secs(86_400))
     }
 
     /// What `octets`, all that the visitor has sent so far, tell.

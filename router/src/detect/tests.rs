@@ -3,6 +3,13 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
+fn a_patience_that_outlasts_the_clock_has_an_end_all_the_same() {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    let now = Instant::now();
+    assert!(Detector::new().patience(Duration::MAX).deadline(now) > now);
+}
+
+#[test]
 fn each_protocol_is_known_by_what_its_clients_send_first() {
     for (spoken, octets) in samples() {
         assert_eq!(Detector::new().look(&octets), Detection::Found(spoken), "{octets:?}");

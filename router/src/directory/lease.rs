@@ -56,39 +56,55 @@ impl LeaseClock {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.is_lost |= now >= self.lost_at();
+        self.is_lost |= self.lost_at().is_some_and(|lost| now >= lost);
     }
 
     /// Whether this node may serve as owner at `now`.
     #[must_use]
     pub fn is_held(&self, now: Instant) -> bool {
-        !self.is_lost && now < self.lost_at()
+        !self.is_lost && self.lost_at().is_none_or(|lost| now < lost)
     }
 
     /// Whether a renewal should be sent at `now`.
     #[must_use]
     pub fn is_renewal_due(&self, now: Instant) -> bool {
-        self.is_held(now) && now >= self.renewal_at()
+        self.is_held(now) && self.renewal_at().is_some_and(|renewal| now >= renewal)
     }
 
-    /// When to look again: at the next renewal, or at the loss; `None` once it is lost.
+    /// When to look again: at the next renewal, or at the loss; `None` once it is lost, and if the clock has no
+    /// number for either.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (!self.is_lost).then(|| self.renewal_at().min(self.lost_at()))
+        let ends = [self.renewal_at(), self.lost_at()].into_iter().filter(|_| !self.is_lost);
+        ends.flatten().min()
     }
 
-    fn renewal_at(&self) -> Instant {
-        self.last_sent + self.time_to_live / 3
+    /// `None` if the clock has no number for it: never.
+    fn renewal_at(&self) -> Option<Instant> {
+        self.last_sent.checked_add(self.time_to_live / 3)
     }
 
-    fn lost_at(&self) -> Instant {
-        self.good_since + self.time_to_live.saturating_sub(self.margin)
+    /// The same.
+    fn lost_at(&self) -> Option<Instant> {
+        self.good_since.checked_add(self.time_to_live.saturating_sub(self.margin))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_that_outlasts_the_clock_is_never_lost_by_time() {
+        let start = now();
+        let mut clock = LeaseClock::new(Duration::MAX, start);
+        clock.handle_timeout(start + seconds(1_000_000_000));
+        assert!(clock.is_held(start + seconds(1_000_000_000)));
+        assert!(!clock.is_renewal_due(start));
+        assert!(clock.poll_timeout().is_none_or(|at| at > start + seconds(1_000_000_000)));
+        clock.ended();
+        assert!(!clock.is_held(start));
+    }
 
     #[test]
     fn a_lease_is_lost_here_before_it_ends_there() {

@@ -262,10 +262,14 @@ fn pending(state: State, pending: Pending, command: Command, now: SystemTime) ->
 }
 
 fn delete_pending(was: Live, now: SystemTime, terms: Terms, is_expired: bool) -> State {
-    // A grace beyond what the clock can say ends with the clock.
-    let until = now.checked_add(terms.grace).unwrap_or(now);
+    // A grace beyond what the clock can say is halved until it can: then it ends after all who could ask.
+    let graces = std::iter::successors(Some(terms.grace), |grace| Some(*grace / 2));
+    let until = graces.take(MAX_HALVINGS).find_map(|grace| now.checked_add(grace)).unwrap_or(now);
     State::DeletePending { was, until, is_expired }
 }
+
+/// After so many halves no duration is left.
+const MAX_HALVINGS: usize = 96;
 
 #[cfg(test)]
 mod tests {
@@ -300,6 +304,14 @@ mod tests {
             let ticked = deleted.after(Command::Tick, now, TERMS).unwrap().0;
             assert_eq!(ticked == State::Deleted, !is_restored, "exactly one of restore and deletion wins");
         }
+    }
+
+    #[test]
+    fn a_grace_that_outlasts_the_clock_is_no_shorter_than_a_long_one() {
+        let terms = Terms { grace: Duration::MAX, ..TERMS };
+        let deleted = State::Active.after(Command::Delete, NOW, terms).unwrap().0;
+        let years_later = NOW + Duration::from_secs(100 * 365 * DAY);
+        assert_eq!(deleted.after(Command::Restore, years_later, terms).unwrap().0, State::Active);
     }
 
     #[test]
