@@ -19,6 +19,12 @@ use tokio::net::TcpStream;
 /// How long a visitor may take from the first octet of a request's head to its last.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a connection may be silent before its first octet.
+const FIRST_OCTET_DEADLINE: Duration = Duration::from_secs(10);
+
+/// After how long without a frame a visitor of HTTP/2 is asked whether it is there, and how long it may take to say so.
+const H2_KEEP_ALIVE: Duration = Duration::from_secs(30);
+
 /// How long a connection may lie idle between two requests.
 const IDLE_DEADLINE: Duration = Duration::from_secs(90);
 
@@ -39,7 +45,7 @@ where
 {
     let draining = hub.draining.clone();
     let (io, turns) = Screened::new(io, Screen::new());
-    let io = io.head_deadline(HEAD_DEADLINE);
+    let io = io.first_octet_deadline(FIRST_OCTET_DEADLINE).head_deadline(HEAD_DEADLINE);
     let service =
         service_fn(move |request| in_turn(turns.clone(), Arc::clone(&hub), visitor.clone(), request));
     let mut server = auto::Builder::new(TokioExecutor::new());
@@ -47,6 +53,8 @@ where
     server
         .http2()
         .timer(TokioTimer::new())
+        .keep_alive_interval(H2_KEEP_ALIVE)
+        .keep_alive_timeout(H2_KEEP_ALIVE)
         .max_header_list_size(MAX_HEAD_LIST_BYTES)
         .max_concurrent_streams(250);
     let connection = server.serve_connection_with_upgrades(TokioIo::new(io), service);

@@ -179,6 +179,12 @@ impl Screen {
         }
     }
 
+    /// Whether not an octet has come: nobody has said yet what the connection is to be.
+    #[must_use]
+    pub const fn is_silent(&self) -> bool {
+        matches!(self.phase, Phase::Preface(0))
+    }
+
     /// Whether the octets awaited belong to a body.
     #[must_use]
     pub const fn is_in_body(&self) -> bool {

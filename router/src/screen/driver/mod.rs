@@ -36,6 +36,7 @@ pub struct Screened<Io> {
     inspected: usize,
     has_substitute: bool,
     is_ended: bool,
+    first_octet_deadline: Duration,
     head_deadline: Duration,
     body_rate: u64,
     wait: Wait,
@@ -67,12 +68,20 @@ impl<Io> Screened<Io> {
             inspected: 0,
             has_substitute: false,
             is_ended: false,
+            first_octet_deadline: Duration::from_secs(10),
             head_deadline: Duration::from_secs(30),
             body_rate: 1024,
             wait: Wait::default(),
             lingered: 0,
         };
         (screened, Turns(shared))
+    }
+
+    /// How long a visitor may take to the first octet of the connection; 10 s unless set. Whoever says nothing is told
+    /// nothing: the library reads the end. Of later requests, the library's own deadline for idle connections holds.
+    #[must_use]
+    pub fn first_octet_deadline(self, first_octet_deadline: Duration) -> Self {
+        Self { first_octet_deadline, ..self }
     }
 
     /// How long a visitor may take from a head's first octet to its last; 30 s unless set.
@@ -196,7 +205,7 @@ impl<Io: AsyncRead + Unpin> Screened<Io> {
 
     /// Reads a head's octets to where they wait; true if some came.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let before = self.buffer.len();
+        let (before, was_silent) = (self.buffer.len(), self.screen.is_silent());
         self.buffer.resize(before + READ_BYTES, 0);
         let mut room = ReadBuf::new(self.buffer.get_mut(before..).unwrap_or_default());
         let polled = Pin::new(&mut self.io).poll_read(cx, &mut room);
@@ -206,7 +215,17 @@ impl<Io: AsyncRead + Unpin> Screened<Io> {
             Poll::Ready(()) => {
                 self.is_ended = count == 0;
                 self.inspect();
+                if was_silent {
+                    // A head has its own time.
+                    self.wait.since = None;
+                }
                 Poll::Ready(Ok(count > 0))
+            }
+            Poll::Pending if was_silent => {
+                let since = *self.wait.since.get_or_insert_with(now);
+                ready!(self.wait.poll_until(cx, since + self.first_octet_deadline));
+                self.is_ended = true;
+                Poll::Ready(Ok(false))
             }
             Poll::Pending if self.screen.is_in_head() => {
                 let since = *self.wait.since.get_or_insert_with(now);

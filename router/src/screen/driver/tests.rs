@@ -84,7 +84,7 @@ async fn a_reader_who_waits_for_the_answer_is_woken() {
 async fn r24_a_head_that_drips_is_refused_at_its_deadline() {
     let (mut visitor, mut screened, turns) = pair();
     let drip = async {
-        tokio::time::sleep(Duration::from_secs(600)).await;
+        tokio::time::sleep(Duration::from_secs(9)).await;
         let begin = Instant::now();
         for octet in GET.iter().cycle() {
             visitor.write_all(&[*octet]).await.unwrap();
@@ -98,6 +98,19 @@ async fn r24_a_head_that_drips_is_refused_at_its_deadline() {
     let (read, ()) = tokio::join!(screened.read_exact(&mut substitute), drip);
     read.unwrap();
     assert_eq!(turns.begin(), Err(ScreenError::HeadTooSlow {}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r24_a_silent_connection_ends_and_one_that_was_asked_something_is_the_librarys() {
+    let (_visitor, mut screened, _turns) = pair();
+    let begin = Instant::now();
+    assert_eq!(screened.read(&mut [0; 64]).await.unwrap(), 0);
+    assert_eq!(begin.elapsed(), Duration::from_secs(10));
+    let (mut visitor, mut screened, _turns) = pair();
+    visitor.write_all(GET).await.unwrap();
+    screened.read_exact(&mut vec![0; GET.len()]).await.unwrap();
+    let idle = tokio::time::timeout(Duration::from_secs(600), screened.read(&mut [0; 64])).await;
+    assert!(idle.is_err(), "between two requests there is another deadline");
 }
 
 #[tokio::test(start_paused = true)]
