@@ -103,6 +103,30 @@ async fn b18_b19_an_answer_is_replayed_to_who_got_it_and_who_may_not_ask_is_told
 }
 
 #[tokio::test]
+async fn bodies_of_strangers_have_a_room_together_and_who_finds_none_is_told_when_to_come_again() {
+    let world = World::start_with(|config, _| config.max_body_bytes = 64 * 1024).await;
+    let new = json!({ "validator": "github", "secret": "s", "name": "pushes" });
+    let (_, receiver) = world.api("POST", "/webhook-receivers", new).await;
+    let deliver = async |id: &str, length: usize| {
+        let head = format!(
+            "POST /webhooks/{id} HTTP/1.1\r\nhost: {}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n",
+            world.host("webhooks"),
+        );
+        raw(world.http().await, [head.as_bytes(), &vec![b'x'; length]].concat().as_slice()).await
+    };
+    let id = receiver["id"].as_str().unwrap();
+    for id in [id, &"0".repeat(32)] {
+        let refused = deliver(id, 65 * 1024).await;
+        assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: "), "{refused}");
+    }
+    // Nothing is left of them in the room.
+    for _ in 0..3 {
+        let taken = deliver(id, 60 * 1024).await;
+        assert!(taken.starts_with("HTTP/1.1 202"), "{taken}");
+    }
+}
+
+#[tokio::test]
 async fn n13_of_two_who_create_one_name_at_once_one_is_told_201() {
     let world = Arc::new(World::start().await);
     let mut creating = JoinSet::new();

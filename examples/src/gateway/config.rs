@@ -193,6 +193,8 @@ pub struct Config {
     pub wake: Option<WakeHook>,
     /// How many visitors wait for that, and how long.
     pub wake_limits: WakeLimits,
+    /// What bodies may hold together, in octets, that are read whole to check whose they are.
+    pub max_body_bytes: usize,
     /// When a tunnel is idle.
     pub idle_after: Duration,
     /// How visitors of `auto` ports are told apart, and how long one of them may be silent.
@@ -232,6 +234,7 @@ impl Default for Config {
             tunnel_price: Cents::ZERO,
             wake: None,
             wake_limits: WakeLimits::new(),
+            max_body_bytes: 256 * 1024 * 1024,
             idle_after: Duration::from_secs(300),
             detector: Detector::new(),
             clock: Clock::default(),
@@ -325,6 +328,7 @@ impl Flags {
             tunnel_price: self.tunnel_cents.or(file.tunnel_cents).map_or(default.tunnel_price, Cents::new),
             wake: self.wake_command.or(file.wake_command).map(WakeHook::command),
             wake_limits: default.wake_limits,
+            max_body_bytes: default.max_body_bytes,
             idle_after: self
                 .idle_seconds
                 .or(file.idle_seconds)

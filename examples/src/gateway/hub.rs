@@ -2,6 +2,7 @@
 
 use super::WEBHOOKS;
 use super::arrival::Proxies;
+use super::bodies::BodyRoom;
 use super::leased::Paces;
 use super::life::Life;
 use super::lookup::Lookup;
@@ -137,6 +138,8 @@ pub(super) struct Hub {
     pub(super) answer_deadline: Duration,
     /// Tells what visitors of `auto` ports speak.
     pub(super) detector: Detector,
+    /// Bounds what bodies hold together that are read whole.
+    pub(super) bodies: BodyRoom,
     /// Where third parties post webhooks.
     pub(super) receivers: Arc<Receivers>,
     /// Cancelled once the gateway is asked to stop.

@@ -10,6 +10,7 @@ mod agents;
 mod api;
 mod arrival;
 mod auto;
+mod bodies;
 mod certifier;
 mod clock;
 mod config;
@@ -68,6 +69,7 @@ use adit_tls_modes::{
 use adit_wire_proto::credential::StoredCredential;
 use agents::Gatekeeper;
 use api::Api;
+use bodies::BodyRoom;
 use certifier::Certifier;
 use doors::OwnTls;
 use edge::Certificates;
@@ -92,6 +94,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 use tokens::Tokens;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
@@ -202,6 +205,7 @@ impl Gateway {
             hellos: SniffRoom::new(RoomLimits::new()),
             answer_deadline: config.answer_deadline,
             detector: config.detector.clone(),
+            bodies: BodyRoom::new(config.max_body_bytes),
             receivers: Arc::clone(&receivers),
             draining: CancellationToken::new(),
             visits: TaskTracker::new(),
@@ -437,18 +441,28 @@ where
     }
 }
 
+/// The most connections of one listener that are served at once.
+const MAX_CONNECTIONS: usize = 16_384;
+
 /// Gives every connection to a task of its own. Running out of sockets is survived by waiting for some to be freed.
 async fn accept<S, F>(listener: TcpListener, serve: S)
 where
     S: Fn(TcpStream, SocketAddr) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
+        // Who finds no room waits where the system keeps those whom nobody has taken.
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((socket, address)) => {
                 // Without it answers come later, not wrong.
                 let _ = socket.set_nodelay(true);
-                tokio::spawn(serve(socket, address));
+                let serving = serve(socket, address);
+                tokio::spawn(async move {
+                    serving.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");

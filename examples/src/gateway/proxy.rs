@@ -126,14 +126,15 @@ async fn forward(
 ) -> Result<Response<Answer>, Refused> {
     let host = &admitted.host;
     if visitor.port.is_none() && hub.is_for_webhooks(host) {
-        return Ok(visit::receive_webhook(&hub.receivers, request).await?);
+        return Ok(visit::receive_webhook(hub, request).await?);
     }
     let tunnel = visitor.find(hub, host).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
     let (facts, is_tls) = (tunnel.facts(), visitor.tls.is_some());
-    let (forward, mut request) = match visit::admit(&tunnel, visitor.address.ip(), is_tls, request).await? {
-        Admission::Forward(forward, request) => (forward, *request),
-        Admission::Enter(entrance) => return Ok(reply::enter(&entrance)),
-    };
+    let (forward, mut request) =
+        match visit::admit(hub, &tunnel, visitor.address.ip(), is_tls, request).await? {
+            Admission::Forward(forward, request) => (forward, *request),
+            Admission::Enter(entrance) => return Ok(reply::enter(&entrance)),
+        };
     let protocol = (facts.protocol == Protocol::AUTO).then_some(Protocol::HTTP);
     let forwarded = Forwarded::new(visitor.address, host, visitor.tls.is_some(), visitor.local.port());
     let held = prepare_request(request.headers_mut(), &forwarded, |protocol| {

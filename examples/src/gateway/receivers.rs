@@ -12,7 +12,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// The folder in which they are kept.
@@ -31,7 +31,7 @@ pub(super) struct Receivers {
     /// What a receiver's path follows: `http://webhooks.{zone}:{port}`.
     address: String,
     /// At most [`MAX_RECEIVERS`].
-    receivers: Mutex<BTreeMap<u128, Entry>>,
+    receivers: Mutex<BTreeMap<u128, Arc<Mutex<Entry>>>>,
     /// Judges what is sent to receivers that don't exist (G-23).
     decoy: Mutex<Receiver>,
     shelf: Shelf,
@@ -124,7 +124,7 @@ impl Receivers {
             let damaged = |error: &str| format!("{FOLDER}/{key}.json is damaged: {error}");
             let id = parse(&key).ok_or_else(|| damaged("it has no number"))?;
             let entry = kept.entry().map_err(|refusal| damaged(&refusal.to_string()))?;
-            receivers.insert(id, entry);
+            receivers.insert(id, Arc::new(Mutex::new(entry)));
         }
         Ok(Self { address, receivers: Mutex::new(receivers), decoy: Mutex::new(decoy), shelf })
     }
@@ -138,12 +138,13 @@ impl Receivers {
         let id = random::wide();
         self.shelf.put(&format!("{id:032x}"), &kept).map_err(|error| unsaved(&error))?;
         let view = self.view(id, &entry);
-        self.receivers().insert(id, entry);
+        self.receivers().insert(id, Arc::new(Mutex::new(entry)));
         Ok(view)
     }
 
     pub(super) fn list(&self) -> Vec<ReceiverView> {
-        self.receivers().iter().map(|(id, entry)| self.view(*id, entry)).collect()
+        let all: Vec<_> = self.receivers().iter().map(|(id, entry)| (*id, Arc::clone(entry))).collect();
+        all.iter().map(|(id, entry)| self.view(*id, &lock(entry))).collect()
     }
 
     /// From this moment on there is no such receiver.
@@ -155,14 +156,13 @@ impl Receivers {
         }
         self.shelf.remove(&format!("{id:032x}")).map_err(|error| unsaved(&error))?;
         let entry = self.receivers().remove(&id).ok_or_else(not_found)?;
-        Ok(self.view(id, &entry))
+        Ok(self.view(id, &lock(&entry)))
     }
 
     /// At most `limit` events received after `since`, oldest first.
     pub(super) fn events(&self, id: &str, since: u64, limit: usize) -> Result<Vec<EventView>, Refusal> {
-        let receivers = self.receivers();
-        let entry =
-            parse(id).and_then(|id| receivers.get(&id)).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+        let entry = self.find(id).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
+        let entry = lock(&entry);
         let all = entry.signed.events.iter().chain(&entry.unsigned.events);
         let mut events: Vec<_> = all.filter(|event| event.received_at > since).collect();
         events.sort_by_key(|event| event.received_at);
@@ -175,14 +175,15 @@ impl Receivers {
     /// 404, 413 or 429: it is not kept.
     pub(super) fn receive(&self, id: &str, headers: &HeaderMap, body: Bytes) -> Result<(), Refusal> {
         let now = moment().system();
-        let mut receivers = self.receivers();
-        let Some(entry) = parse(id).and_then(|id| receivers.get_mut(&id)) else {
-            drop(receivers);
+        let Some(entry) = self.find(id) else {
             // The same work, and no answer that tells more.
-            let mut decoy = self.decoy.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut decoy = lock(&self.decoy);
             let _ = decoy.receive(headers, &body, now);
             return Err(Refusal::from(Code::NOT_FOUND));
         };
+        // Only those to the same receiver wait for one another.
+        let mut entry = lock(&entry);
+        let entry = &mut *entry;
         let received = entry.receiver.receive(headers, &body, now).map_err(|error| Refusal::from(&error))?;
         let milliseconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let received_at =
@@ -203,9 +204,18 @@ impl Receivers {
         }
     }
 
-    fn receivers(&self) -> MutexGuard<'_, BTreeMap<u128, Entry>> {
-        self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn find(&self, id: &str) -> Option<Arc<Mutex<Entry>>> {
+        self.receivers().get(&parse(id)?).cloned()
     }
+
+    fn receivers(&self) -> MutexGuard<'_, BTreeMap<u128, Arc<Mutex<Entry>>>> {
+        lock(&self.receivers)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No step under a lock leaves half a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unsaved(error: &std::io::Error) -> Refusal {

@@ -1,7 +1,7 @@
 //! One request's way through the policy of its tunnel.
 
-use super::hub::{Facts, Link};
-use super::receivers::Receivers;
+use super::bodies::broken;
+use super::hub::{Facts, Hub, Link};
 use super::reply::Answer;
 use adit_errors::{Code, Refusal};
 use adit_router::{
@@ -12,10 +12,14 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the whole body of a webhook may take.
 const BODY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The longest delivery that is judged between other work; a longer one would keep others waiting.
+const MAX_BYTES_BETWEEN: usize = 64 * 1024;
 
 /// The body that goes to the upstream: as it comes, or read whole to check its signature.
 pub(super) type Sent = Either<Incoming, Full<Bytes>>;
@@ -49,6 +53,7 @@ impl From<Box<Denial>> for Refused {
 
 /// Decides about a request; waits for its body, or for the machine to wake, if that is what it takes.
 pub(super) async fn admit(
+    hub: &Hub,
     tunnel: &Tunnel<Link, Facts>,
     source: IpAddr,
     is_tls: bool,
@@ -57,7 +62,7 @@ pub(super) async fn admit(
     let decision = Facts::decide(tunnel, &Visit::request(source, &request).tls(is_tls));
     tracing::debug!(%decision, "decided about a request");
     let (decision, request) = match decision.into_verdict() {
-        Verdict::AwaitBody(pending) => with_body(tunnel, pending, request).await?,
+        Verdict::AwaitBody(pending) => with_body(hub, tunnel, pending, request).await?,
         verdict => (verdict, request.map(Either::Left)),
     };
     match decision {
@@ -74,12 +79,13 @@ pub(super) async fn admit(
 }
 
 async fn with_body(
+    hub: &Hub,
     tunnel: &Tunnel<Link, Facts>,
     pending: PendingWebhook,
     request: Request<Incoming>,
 ) -> Result<(Verdict, Request<Sent>), Refused> {
     let (parts, body) = request.into_parts();
-    let body = whole(body, PendingWebhook::MAX_BODY_BYTES).await?;
+    let body = hub.bodies.whole(body, PendingWebhook::MAX_BODY_BYTES).await?.into_bytes();
     let Facts { policy, life, .. } = tunnel.facts();
     let decision: Decision = policy.receive_body(pending, &parts.headers, &body, life.moment());
     tracing::debug!(%decision, "decided about a webhook");
@@ -88,16 +94,22 @@ async fn with_body(
 
 /// Takes a third party's delivery, and answers 202 whether or not it is signed.
 pub(super) async fn receive_webhook(
-    receivers: &Receivers,
+    hub: &Hub,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Refusal> {
     let (parts, body) = request.into_parts();
-    let id = parts.uri.path().strip_prefix("/webhooks/").unwrap_or_default();
+    let id = parts.uri.path().strip_prefix("/webhooks/").unwrap_or_default().to_owned();
     if parts.method != Method::POST {
         return Err(Refusal::from(Code::NOT_FOUND));
     }
-    let body = whole(body, Receiver::MAX_BODY_BYTES).await?;
-    receivers.receive(id, &parts.headers, body)?;
+    let held = hub.bodies.whole(body, Receiver::MAX_BODY_BYTES).await?;
+    let (receivers, body) = (Arc::clone(&hub.receivers), held.bytes());
+    let is_long = body.len() > MAX_BYTES_BETWEEN;
+    let judge = move || receivers.receive(&id, &parts.headers, body);
+    match is_long {
+        true => tokio::task::spawn_blocking(judge).await.map_err(|_| Refusal::internal())??,
+        false => judge()?,
+    }
     let mut response = Response::new(Either::Right(Full::default()));
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
@@ -115,10 +127,7 @@ where
     let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, max_bytes).collect()).await;
     match collected {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Refusal::from(Code::PAYLOAD_TOO_LARGE))
-        }
-        Ok(Err(_)) => Err(Refusal::new(Code::VALIDATION_FAILED, "the body broke off")),
+        Ok(Err(error)) => Err(broken(&error)),
         Err(_) => Err(Refusal::from(Code::REQUEST_TIMEOUT)),
     }
 }
