@@ -85,6 +85,25 @@ async fn an_agent_whose_reservation_lapsed_takes_nothing_from_the_one_that_serve
 }
 
 #[tokio::test]
+async fn a_time_to_live_beyond_the_keys_is_refused_and_without_one_it_is_the_keys() {
+    let world = World::start().await;
+    let upstream = Greeter::start("a").await;
+    let (_, key) = mint(&world, json!({ "maxTunnelTtlSeconds": 3600 })).await;
+    let start = |seconds: Option<u64>| {
+        let terms = Terms { ttl: seconds.map(Duration::from_secs), ..Terms::default() };
+        Agent::start_on(http_tunnel(upstream.address, "my-app"), terms, world.link(), &key)
+    };
+    assert_eq!(start(Some(3601)).stopped().await.0, "TTL_TOO_LONG");
+    start(None).serving().await;
+    let (_, shown) = world.api("GET", "/tunnels/my-app", Value::Null).await;
+    let life = shown["expires"].as_u64().unwrap() - shown["create_time"].as_u64().unwrap();
+    assert_eq!(life, 3600);
+    let ten_centuries = json!({ "name": "my-site", "ttl_seconds": 1000_u64 * 365 * 86_400 });
+    let (_, refused) = world.api("POST", "/tunnels", ten_centuries).await;
+    assert_eq!(refused["error"], "TTL_TOO_LONG");
+}
+
+#[tokio::test]
 async fn b03_b04_zero_freezes_null_lifts_and_no_other_thing_is_money() {
     let world = World::start_with(|config, _| config.tunnel_price = Cents::new(u64::MAX)).await;
     let upstream = Greeter::start("a").await;

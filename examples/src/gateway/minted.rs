@@ -18,6 +18,9 @@ pub(super) struct Terms {
     pub(super) bandwidth: Option<u64>,
     pub(super) tunnel_quota: Option<usize>,
     pub(super) monthly_budget_usd_cents: Option<u64>,
+    /// How long its tunnels live at most.
+    #[serde(default)]
+    pub(super) max_tunnel_ttl_seconds: Option<u64>,
     /// It mints others, and opens no tunnels.
     #[serde(default)]
     pub(super) is_master: bool,
@@ -145,6 +148,7 @@ mod tests {
             bandwidth: Some(8000),
             tunnel_quota: Some(2),
             monthly_budget_usd_cents: Some(0),
+            max_tunnel_ttl_seconds: None,
             is_master: false,
             minted_by: None,
         };

@@ -100,6 +100,8 @@ pub(super) struct NewToken {
     /// Megabits a second, of all its tunnels together and both ways.
     bandwidth: Option<NonZeroU64>,
     tunnel_quota: Option<usize>,
+    /// Absent or `null`: they live as long as they ask for.
+    max_tunnel_ttl_seconds: Option<u64>,
     /// Absent or `null`: uncapped.
     #[serde(default)]
     monthly_budget_usd_cents: Option<u64>,
@@ -117,6 +119,7 @@ pub(super) struct TokenView {
     spent_usd_cents: u64,
     open_tunnels: usize,
     bandwidth: Option<u64>,
+    max_tunnel_ttl_seconds: Option<u64>,
     expires: Option<u64>,
     is_revoked: bool,
 }
@@ -143,6 +146,7 @@ impl Tokens {
             bandwidth: None,
             tunnel_quota: Some(1000),
             monthly_budget_usd_cents: None,
+            max_tunnel_ttl_seconds: None,
             is_master: false,
             minted_by: None,
         });
@@ -228,6 +232,7 @@ impl Tokens {
             bandwidth: new.bandwidth.map(NonZeroU64::get),
             tunnel_quota: new.tunnel_quota,
             monthly_budget_usd_cents: new.monthly_budget_usd_cents,
+            max_tunnel_ttl_seconds: new.max_tunnel_ttl_seconds,
             is_master,
             minted_by: by.map(CredentialId::nonce),
         };
@@ -380,13 +385,18 @@ impl Tokens {
         }
     }
 
-    /// The time to live that a tunnel gets.
+    /// The time to live that a tunnel gets: within the terms of the credential, and of the master key that minted it.
     pub(super) fn time_to_live(
         &self,
         id: CredentialId,
         wanted: Option<Duration>,
     ) -> Result<Option<Duration>, Refusal> {
-        self.account(id.nonce(), |account| account.grant().time_to_live(wanted))
+        let parent = self.tokens().get(&id.nonce()).and_then(|token| token.terms.minted_by);
+        let allowed = std::iter::once(id.nonce())
+            .chain(parent)
+            .map(|number| self.account(number, |account| account.grant().time_to_live(wanted)))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(allowed.into_iter().flatten().min())
     }
 
     /// A tunnel is gone for good.
@@ -465,6 +475,9 @@ impl Token {
         if let Some(megabits) = terms.bandwidth {
             grant = grant.bandwidth(megabits.saturating_mul(1_000_000));
         }
+        if let Some(seconds) = terms.max_tunnel_ttl_seconds {
+            grant = grant.max_time_to_live(Duration::from_secs(seconds));
+        }
         let pace = grant.bits_per_second().and_then(NonZeroU64::new);
         let pace = pace.map(|bits| Arc::new(Pace::new(bits, moment().instant())));
         let revoked = CancellationToken::new();
@@ -491,6 +504,7 @@ impl Token {
             spent_usd_cents: self.account.spent().number(),
             open_tunnels: self.account.open_tunnels(),
             bandwidth: self.terms.bandwidth,
+            max_tunnel_ttl_seconds: self.terms.max_tunnel_ttl_seconds,
             expires: self.terms.expires,
             is_revoked: self.revoked.is_cancelled(),
         }

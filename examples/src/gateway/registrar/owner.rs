@@ -113,10 +113,10 @@ impl Registrar {
             new.metadata.as_ref().map(Some),
         )?;
         let built = new.policy.as_ref().map(|document| document.build(&Default::default())).transpose()?;
+        let ttl = new.ttl_seconds.map(time_to_live).transpose()?;
         // Taken in one step: of two who create at once, one is refused.
         let name = self.claim_new(&claim)?.into_name();
         let mut books = self.books();
-        let ttl = new.ttl_seconds.map(Duration::from_secs);
         let mut tunnel = self.new_tunnel(&name, self.owner, protocol, ttl);
         tunnel.is_private = is_private;
         tunnel.record.update(said).map_err(|error| Refusal::from(&error))?;
@@ -424,6 +424,21 @@ impl ShareView {
         }
     }
 }
+
+/// How long a tunnel lives whose owner says so.
+fn time_to_live(seconds: u64) -> Result<Duration, Refusal> {
+    let ttl = Duration::from_secs(seconds);
+    if ttl <= MAX_TIME_TO_LIVE {
+        return Ok(ttl);
+    }
+    Err(Refusal::new(
+        Code::TTL_TOO_LONG,
+        "a tunnel with an end lives ten years at most; leave ttl_seconds out for one without",
+    ))
+}
+
+/// The longest time to live: ten years.
+const MAX_TIME_TO_LIVE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// By number or by name.
 fn find<'a>(
