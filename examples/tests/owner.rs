@@ -103,6 +103,15 @@ async fn b18_b19_an_answer_is_replayed_to_who_got_it_and_who_may_not_ask_is_told
 }
 
 #[tokio::test]
+async fn a_creation_that_fails_leaves_the_name_to_the_next_try() {
+    let world = World::start().await;
+    let too_long = json!({ "name": "my-app", "metadata": { "note": "x".repeat(17 * 1024) } });
+    assert_eq!(world.api("POST", "/tunnels", too_long).await.0, 400);
+    let (status, made) = world.api("POST", "/tunnels", json!({ "name": "my-app" })).await;
+    assert_eq!(status, 201, "{made}");
+}
+
+#[tokio::test]
 async fn bodies_of_strangers_have_a_room_together_and_who_finds_none_is_told_when_to_come_again() {
     let world = World::start_with(|config, _| config.max_body_bytes = 64 * 1024).await;
     let new = json!({ "validator": "github", "secret": "s", "name": "pushes" });

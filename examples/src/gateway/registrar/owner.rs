@@ -6,6 +6,7 @@ use super::super::terms::PolicyDocument;
 use super::{Books, Registrar, Tunnel, details, now, status_notice};
 use crate::random;
 use adit_errors::{Code, Refusal};
+use adit_naming::ownership::OwnerId;
 use adit_naming::{Description, ShareName, TunnelName};
 use adit_router::{
     AuthMode, Command, Event, NewShare, Share, ShareId, ShareKey, State, Status, TunnelId, VisitorToken,
@@ -119,12 +120,15 @@ impl Registrar {
         let mut books = self.books();
         let mut tunnel = self.new_tunnel(&name, self.owner, protocol, ttl);
         tunnel.is_private = is_private;
-        tunnel.record.update(said).map_err(|error| Refusal::from(&error))?;
         let mut token = None;
         if let (Some(document), Some(built)) = (&new.policy, built) {
             token = tunnel.set_owners_policy(document.clone(), built);
         }
-        self.publish(&tunnel)?;
+        let updated = tunnel.record.update(said).map_err(|error| Refusal::from(&error));
+        if let Err(refusal) = updated.and_then(|_| self.publish(&tunnel)) {
+            give_back(&mut books, &name, self.owner);
+            return Err(refusal);
+        }
         let view = self.view(&tunnel, token);
         books.tunnels.insert(name, tunnel);
         Ok(view)
@@ -422,6 +426,14 @@ impl ShareView {
             rate_limit: share.rate().map(|rate| rate.requests_per_minute()),
             share_url: None,
         }
+    }
+}
+
+/// Frees a name that was taken for a tunnel which there won't be. If it can't be, it stays with its owner.
+fn give_back(books: &mut Books, name: &TunnelName, owner: OwnerId) {
+    let claim = books.names.prove(name.borrowed(), owner, now());
+    if claim.is_ok_and(|claim| books.names.release(claim, now()).is_ok()) {
+        let _ = books.names.force(name.borrowed());
     }
 }
 
