@@ -3,9 +3,11 @@
 
 mod support;
 
-use adit_examples::agent::{Event, Tunnel};
+use adit_examples::agent::{Event, Link, Tunnel};
 use adit_examples::gateway::{Config, Gateway};
+use serde_json::{Value, json};
 use std::time::Duration;
+use support::network::Wire;
 use support::{Agent, Folder, Greeter, PATIENCE, World, get, http_tunnel, raw};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -149,6 +151,39 @@ async fn w25_a_port_whose_hold_is_over_goes_to_the_next_tunnel_with_its_visitors
 }
 
 #[tokio::test]
+async fn a_tunnel_whose_agent_was_cut_off_is_in_error_until_another_comes_and_one_that_left_is_not() {
+    let world = World::start().await;
+    let upstream = Greeter::start("a").await;
+    let shown = async || world.api("GET", "/tunnels/my-app", Value::Null).await.1;
+    let mut agent = world.agent(http_tunnel(upstream.address, "my-app"));
+    agent.serving().await;
+    assert_eq!(
+        (shown().await["status"].clone(), shown().await["last_error"].clone()),
+        (json!("active"), Value::Null)
+    );
+    assert!(shown().await["last_address"].as_str().unwrap().starts_with("127.0.0.1:"));
+    agent.stop.cancel();
+    assert!(agent.task.await.unwrap());
+    world.until_disconnected("my-app").await;
+    assert_eq!(shown().await["status"], "connecting", "it said that it leaves");
+    let wire = Wire::in_front_of(world.gateway.agent_address()).await;
+    let link = Link { gateway: wire.address.to_string(), ..world.link() };
+    let mut agent = Agent::start(http_tunnel(upstream.address, "my-app"), link, &world.secret);
+    agent.serving().await;
+    agent.task.abort();
+    wire.cut();
+    world.until_disconnected("my-app").await;
+    let cut_off = shown().await;
+    assert_eq!(cut_off["status"], "error", "{cut_off}");
+    assert!(cut_off["last_error"].is_string(), "{cut_off}");
+    world.agent(http_tunnel(upstream.address, "my-app")).serving().await;
+    assert_eq!(
+        (shown().await["status"].clone(), shown().await["last_error"].clone()),
+        (json!("active"), Value::Null)
+    );
+}
+
+#[tokio::test]
 async fn f06_a_drain_finishes_what_runs_and_tells_the_agents() {
     let world = World::start().await;
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -185,7 +220,7 @@ async fn f07_agents_come_back_to_a_gateway_that_was_restarted() {
     let gateway = restart(&config).await;
     assert_eq!(gateway.fresh_secret(), None, "the secret is shown once, and goes on being good");
     agent.serving().await;
-    let visitor = tokio::net::TcpStream::connect(gateway.http_address()).await.unwrap();
+    let visitor = TcpStream::connect(gateway.http_address()).await.unwrap();
     assert!(raw(visitor, &get(&host)).await.ends_with("back"));
     drop(folder);
 }

@@ -167,7 +167,8 @@ impl Gatekeeper {
             ends: None,
         };
         let served = desk.serve(control, incoming, waiting, revoked).await;
-        desk.close();
+        // Who went with a word has closed its tunnels before.
+        desk.close(served.as_ref().err().map(ToString::to_string).as_deref());
         *ends = desk.ends;
         served
     }
@@ -278,7 +279,7 @@ impl Desk<'_> {
                     Ok(Event::Requested { number, request }) => self.answer(&mut control, number, request).await?,
                     Ok(Event::Leaving { deadline }) => {
                         self.ends = Some(Instant::now() + deadline.min(self.keeper.drain));
-                        self.close();
+                        self.close(None);
                     }
                     Ok(_) => {}
                     Err(DriveError::Closed {}) => return Ok(()),
@@ -299,7 +300,7 @@ impl Desk<'_> {
                 () = revoked.cancelled() => {
                     let refusal = Refusal::new(Code::AUTH_FAILED, "the credential was revoked");
                     control.notify(Notice::Terminate { reason: refusal.with_request_id(random::request_id()) })?;
-                    self.close();
+                    self.close(None);
                     self.ends = Some(Instant::now() + REVOKED_LINGER);
                     return Err(End::new(CloseCode::AUTH_FAILED, "the credential was revoked"));
                 }
@@ -364,7 +365,7 @@ impl Desk<'_> {
             Request::Unregister { registration } => {
                 let grant =
                     self.grants.remove(&registration).ok_or_else(|| Refusal::from(Code::NOT_FOUND))?;
-                registrar.disconnect(&grant);
+                registrar.disconnect(&grant, None);
                 Ok(Answer::Unregistered { registration })
             }
             Request::Renew { registration, .. } => {
@@ -405,9 +406,10 @@ impl Desk<'_> {
     }
 
     /// Takes the agent out of the routes. Its tunnels stay: a lost connection deletes nothing.
-    fn close(&mut self) {
+    /// Their owner is told the `error`, if one ended the session.
+    fn close(&mut self, error: Option<&str>) {
         for (_, grant) in self.grants.drain() {
-            self.keeper.registrar.disconnect(&grant);
+            self.keeper.registrar.disconnect(&grant, error);
         }
     }
 }

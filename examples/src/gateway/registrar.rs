@@ -22,7 +22,7 @@ use adit_mux::Session;
 use adit_mux::flow::Flows;
 use adit_naming::ownership::{Claim, MemoryStore, OwnerId, OwnershipRules, Registry};
 use adit_naming::{NameRules, NameStyle, Timestamp, TunnelName};
-use adit_router::{Agent, Attached, Changes, Command, Policy, PortLease, Record, State, TunnelId};
+use adit_router::{Agent, Attached, Changes, Command, Policy, PortLease, Record, RouteKey, State, TunnelId};
 use adit_wire_proto::Protocol;
 use adit_wire_proto::control::{
     self, Generation, Notice, Register, Registered, RegistrationId, TlsMode, TunnelStatus, Visibility,
@@ -207,19 +207,25 @@ impl Registrar {
     }
 
     /// The registration's agent is gone. The tunnel stays: a lost connection deletes nothing.
-    pub(super) fn disconnect(&self, grant: &Grant) {
+    pub(super) fn disconnect(&self, grant: &Grant, error: Option<&str>) {
         let mut books = self.books();
-        let was_attached = self.hub.routes.detach(grant.tunnel, grant.generation).is_some();
         let Books { tunnels, ports, .. } = &mut *books;
-        let Some(tunnel) = tunnels.get_mut(&grant.name) else { return };
+        let tunnel = tunnels.get_mut(&grant.name);
+        let entry = self.hub.routes.find(RouteKey::id(grant.tunnel));
+        let mut agents = entry.iter().flat_map(|entry| entry.agents());
+        if let Some(tunnel) =
+            tunnel.as_ref().filter(|_| agents.all(|agent| agent.generation() == grant.generation))
+        {
+            // First: a visitor who finds no agent is to find a machine that can be woken.
+            tunnel.life.handle_suspended();
+        }
+        let was_attached = self.hub.routes.detach(grant.tunnel, grant.generation).is_some();
+        let Some(tunnel) = tunnel else { return };
         if was_attached {
-            tunnel.connection.lose_agent(SystemTime::now(), None);
+            tunnel.connection.lose_agent(SystemTime::now(), error);
             self.journal.note("tunnel.disconnected", grant.name.as_str());
         }
         let is_served = tunnel.connection.is_connected();
-        if !is_served {
-            tunnel.life.handle_suspended();
-        }
         // The newest lease is the port's, and those who share the tunnel share it.
         let newest = tunnel.port.as_ref().map(|port| &port.lease);
         let lease = match (&grant.lease, newest) {

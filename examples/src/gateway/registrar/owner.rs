@@ -30,6 +30,8 @@ pub(in super::super) struct TunnelView {
     /// What its agent's session travels on.
     carrier: Option<String>,
     connected_since: Option<u64>,
+    /// Where its newest agent came from.
+    last_address: Option<String>,
     last_error: Option<String>,
     is_idle: bool,
     display_name: Option<String>,
@@ -376,6 +378,7 @@ impl Registrar {
                 .since()
                 .filter(|_| tunnel.connection.is_connected())
                 .map(seconds),
+            last_address: tunnel.connection.last_address().map(|address| address.to_string()),
             last_error: tunnel.connection.last_error().map(str::to_owned),
             is_idle: tunnel.life.is_idle(),
             display_name: record.display_name().map(|text| text.as_str().to_owned()),
