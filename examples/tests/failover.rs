@@ -89,17 +89,16 @@ async fn m27_a_request_on_a_udp_path_that_dies_is_answered_by_the_next_session()
     });
     assert_eq!(carrier.await, "quic");
     agent.serving().await;
-    let (safe, unsafe_) =
-        (visit(&world, "GET", "/safe", "").await, visit(&world, "POST", "/unsafe", "").await);
+    let (safe, once) = (visit(&world, "GET", "/safe", "").await, visit(&world, "POST", "/once", "").await);
     upstream.reached_by(2).await;
 
     // Not a word of the old session's end comes through: it lives for half a minute more.
     network.open(false);
     assert!(safe.await.unwrap().ends_with("again"));
-    assert!(!unsafe_.is_finished(), "what may be acted upon once only waits for its own session");
+    assert!(!once.is_finished(), "what may be acted upon once only waits for its own session");
     assert_eq!(upstream.reached_by(1).await, HashSet::from(["GET /safe".to_owned()]));
     assert!(upstream.lines.try_recv().is_err(), "nothing else came twice");
-    unsafe_.abort();
+    once.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
