@@ -16,7 +16,7 @@ mod world;
 
 /// An even first octet: the rest is a script for two cores beside a model of what must come out. An odd one: the rest
 /// is what a peer sends, and a core that gets it octet by octet must come to the same as one that gets it at once. With
-/// its third bit set time passes in between: see [`steps`].
+/// its third bit set time passes in between: see `steps`.
 pub fn mux_session(data: &[u8]) {
     match data.split_first() {
         Some((first, script)) if first % 2 == 0 => world::run(script),
