@@ -1,6 +1,7 @@
 //! What the local service is told beside what visitors send.
 
 use super::domain::OwnDomain;
+use super::ports::Ports;
 use adit_tls_modes::{ProxyHeader, ProxyVersion};
 use adit_wire_proto::StreamHead;
 use clap::{Args, ValueEnum};
@@ -17,6 +18,10 @@ pub struct Local {
     /// datagrams as they are, and has to end QUIC itself, with the certificate and key in the agent's state.
     #[arg(long, global = true)]
     pub quic: Option<SocketAddr>,
+    /// Ports of the local service's host, as `3000` or `8000-8100`, that visitors may name in hosts of the form
+    /// `{port}-{key}`; the gateway's owner sees the key. Of no other port such a host leads anywhere.
+    #[arg(long = "allow-port", global = true, value_delimiter = ',')]
+    pub ports: Vec<Ports>,
     /// A domain of the owner's, beside the tunnel's own host.
     #[command(flatten)]
     pub domain: OwnDomain,

@@ -4,6 +4,7 @@
 use super::config::{Config, Upstream};
 use super::domain::{Domain, Met};
 use super::local::Local;
+use super::ports;
 use super::udp;
 use super::vault::Vault;
 use adit_mux::flow::Flows;
@@ -110,8 +111,13 @@ impl Server {
 
     async fn connect(&self, head: &StreamHead) -> Result<TcpStream, CloseCode> {
         let deadline = head.deadline().unwrap_or(CONNECT_DEADLINE).min(CONNECT_DEADLINE);
+        let (host, port) = self.upstream.address();
+        let port = ports::chosen(head, &self.local.ports, port).ok_or_else(|| {
+            tracing::warn!("a visitor named a port that isn't allowed (--allow-port)");
+            CloseCode::UPSTREAM_UNREACHABLE
+        })?;
         let connect = async {
-            let mut socket = TcpStream::connect(self.upstream.address()).await?;
+            let mut socket = TcpStream::connect((host, port)).await?;
             // Small answers shouldn't wait for a full segment; without it they merely come later.
             let _ = socket.set_nodelay(true);
             if let Some(version) = self.local.proxy_protocol {

@@ -11,7 +11,8 @@ use super::revocations::Revocations;
 use adit_errors::{Code, Refusal};
 use adit_mux::flow::Flows;
 use adit_mux::{Session, Stream};
-use adit_naming::{Host, TunnelName, Zone, Zones};
+use adit_naming::keys::KeyRing;
+use adit_naming::{Destination, Host, TunnelName, Zone, Zones};
 use adit_router::{
     Decision, Detector, Dispatch, InFlight, Pace, Policy, Presence, Record, RouteKey, RouteTable, Tunnel,
     Visibility, Visit,
@@ -80,6 +81,8 @@ pub(super) struct Facts {
     pub(super) paces: Option<Arc<Paces>>,
     /// Whether its terms say something about requests, which only who reads them can hold to.
     pub(super) rules_requests: bool,
+    /// Whether visitors may come by a host of the form `{port}-{key}`.
+    pub(super) has_key: bool,
     /// Its life so far.
     pub(super) record: Arc<Record>,
     /// To which agents it is visible.
@@ -116,6 +119,8 @@ pub(super) struct Hub {
     pub(super) zone: Zone,
     /// The same, for telling hosts apart.
     pub(super) zones: Zones,
+    /// Opens the keys in hosts.
+    pub(super) ring: KeyRing,
     /// Where names and ports lead.
     pub(super) routes: RouteTable<Link, Facts>,
     /// How visitors find out.
@@ -162,8 +167,22 @@ pub(super) struct Public {
 impl Hub {
     /// The tunnel that `host` names.
     pub(super) fn find(&self, host: &Host) -> Option<Arc<Tunnel<Link, Facts>>> {
-        // This gateway makes no keys, so there is none to open.
-        self.look_up(RouteKey::of(self.zones.classify(host), |_| None)?)
+        let destination = self.zones.classify(host);
+        let is_by_key = matches!(destination, Destination::TunnelByKey { .. });
+        let tunnel = self.look_up(RouteKey::of(destination, |key| self.ring.open(key).ok())?)?;
+        // By its id a tunnel is found that visitors have no host for.
+        (!is_by_key || tunnel.facts().has_key).then_some(tunnel)
+    }
+
+    /// The port behind the agent that `host` names, if it is one of the form `{port}-{key}`.
+    pub(super) fn port_of(&self, host: &Host) -> Option<u16> {
+        match self.zones.classify(host) {
+            Destination::TunnelByKey { port, .. } => Some(port),
+            Destination::TunnelByName { .. }
+            | Destination::Zone { .. }
+            | Destination::Custom { .. }
+            | Destination::Foreign => None,
+        }
     }
 
     /// The tunnel that `key` leads to, for visitors: by this thread's own reader.

@@ -186,6 +186,7 @@ impl Gateway {
         let hub = Arc::new(Hub {
             zones: Zones::new([zone.clone()])?,
             zone,
+            ring: state.ring,
             routes: RouteTable::new(),
             lookup: Lookup::new(),
             edge: certificates.edge()?,

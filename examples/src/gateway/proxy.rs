@@ -149,7 +149,7 @@ async fn forward(
     let deadline = Instant::now() + ANSWER_DEADLINE;
     let (mut original, mut request) = Original::keep(to_http1(request, host, id)?);
     let mut response = loop {
-        let describe = |head| describe(head, visitor, host, id);
+        let describe = |head| describe(head, visitor, host, visitor.port.or_else(|| hub.port_of(host)), id);
         let opened = hub.open(&mut dispatch, protocol, |hub| visitor.find(hub, host), describe);
         let (stream, work) = opened.await?;
         let agent = work.agent().generation();
@@ -228,9 +228,15 @@ fn to_http1(mut request: Request<Sent>, host: &Host, id: &RequestId) -> Result<R
     Ok(request)
 }
 
-fn describe(head: StreamHeadBuilder, visitor: &Visitor, host: &Host, id: &RequestId) -> StreamHeadBuilder {
+fn describe(
+    head: StreamHeadBuilder,
+    visitor: &Visitor,
+    host: &Host,
+    port: Option<u16>,
+    id: &RequestId,
+) -> StreamHeadBuilder {
     let head = head.visitor(visitor.address).local(visitor.local).host(host.to_string());
-    let head = head.request_id(id.to_string()).port(visitor.port.unwrap_or_default());
+    let head = head.request_id(id.to_string()).port(port.unwrap_or_default());
     match &visitor.tls {
         Some(edge) => head.tls(edge.facts.clone()),
         None => head,

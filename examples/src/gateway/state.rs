@@ -2,6 +2,7 @@
 
 use super::keyring;
 use crate::{BoxError, files, provider, random};
+use adit_naming::keys::{KeyRing, RingKey};
 use adit_router::SecretDigest;
 use adit_tls_modes::{KeyGenerator, LocalCa, NewCa};
 use adit_wire_proto::credential::StoredCredential;
@@ -21,6 +22,8 @@ pub(super) struct State {
     pub(super) admin: SecretDigest,
     /// That token, on the first start only.
     pub(super) fresh_admin_token: Option<String>,
+    /// Seals the keys in hosts of the form `{port}-{key}`.
+    pub(super) ring: KeyRing,
 }
 
 impl State {
@@ -33,7 +36,8 @@ impl State {
         let authority = authority(folder)?;
         let (credential, fresh_secret) = keyring::open(folder)?;
         let (admin, fresh_admin_token) = admin(folder)?;
-        Ok(Self { authority, credential, fresh_secret, admin, fresh_admin_token })
+        let ring = ring(folder)?;
+        Ok(Self { authority, credential, fresh_secret, admin, fresh_admin_token, ring })
     }
 }
 
@@ -66,4 +70,15 @@ fn admin(folder: &Path) -> Result<(SecretDigest, Option<String>), BoxError> {
     let digest = SecretDigest::of(token.as_bytes());
     files::write_private(&path, format!("{}\n", HEXLOWER.encode(&digest.to_bytes())).as_bytes())?;
     Ok((digest, Some(token)))
+}
+
+/// The secret of the keys in hosts: with another one all of them lead nowhere.
+fn ring(folder: &Path) -> Result<KeyRing, BoxError> {
+    let path = folder.join("host-keys");
+    if !path.exists() {
+        files::write_private(&path, format!("{}\n", HEXLOWER.encode(&random::octets::<32>())).as_bytes())?;
+    }
+    let secret = HEXLOWER.decode(std::fs::read_to_string(path)?.trim_end().as_bytes())?;
+    let secret = secret.as_slice().try_into().map_err(|_| "the file `host-keys` is damaged")?;
+    Ok(KeyRing::new(RingKey::new(0, secret)?))
 }

@@ -5,6 +5,7 @@ mod auto;
 mod carriers;
 mod clients;
 mod http3;
+mod keys;
 mod owner;
 mod pattern;
 mod reach;
@@ -80,6 +81,7 @@ pub async fn run(config: Config) -> Result<bool, BoxError> {
     table.row("reserved port: nobody else gets it", owner::reserved_port(&mut world)).await;
     table.row("auto port: HTTP and SSH told apart", auto::told_apart(&mut world)).await;
     table.row("private: reached by owner and by grant", reach::private(&mut world)).await;
+    table.row("{port}-{key}: allowed ports and no other", keys::ports(&mut world)).await;
     table.row("two agents share one name, one is killed", sharing::one_name(&mut world)).await;
     println!("{}", table.summary());
     if config.serve {

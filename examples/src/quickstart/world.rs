@@ -107,7 +107,7 @@ impl World {
         self.agent_with(name, tunnel, Local::default()).await
     }
 
-    async fn agent_with(
+    pub(super) async fn agent_with(
         &mut self,
         name: &'static str,
         tunnel: Tunnel,

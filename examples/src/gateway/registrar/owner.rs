@@ -40,6 +40,8 @@ pub(in super::super) struct TunnelView {
     create_time: u64,
     expires: Option<u64>,
     public_addresses: Vec<String>,
+    /// For `{port}-{key}.{zone}`, where the port is one behind the agent; `null` if the tunnel has no such hosts.
+    tunnel_key: Option<String>,
     policy: PolicyDocument,
     auth_mode: &'static str,
     visibility: &'static str,
@@ -387,6 +389,7 @@ impl Registrar {
             create_time: seconds(record.created()),
             expires: record.expires().map(seconds),
             public_addresses: self.addresses(tunnel),
+            tunnel_key: tunnel.has_key().then(|| self.hub.ring.seal(record.id()).to_string()),
             policy: tunnel.document.clone(),
             auth_mode: tunnel.policy.auth_mode().as_str(),
             visibility: if tunnel.is_private { "private" } else { "public" },

@@ -138,6 +138,12 @@ impl Tunnel {
         self.port.as_ref().is_some_and(|held| held.lease.port() == port)
     }
 
+    /// Whether visitors may name a port behind its agent, by a host with its key: where the gateway reads requests.
+    pub(super) fn has_key(&self) -> bool {
+        let is_read = [Protocol::HTTP, Protocol::AUTO, Protocol::GRPC].contains(&self.protocol);
+        is_read && !self.is_private
+    }
+
     /// The ways by which visitors and other agents reach it.
     pub(super) fn keys(&self, domains: &[(CustomDomain, TunnelName)]) -> Vec<OwnedRouteKey> {
         let mut keys = if self.is_private { Vec::new() } else { self.public_keys(domains) };
@@ -166,6 +172,7 @@ impl Tunnel {
             protocol: self.protocol,
             paces: self.paces.clone(),
             rules_requests: self.document.rules_requests(),
+            has_key: self.has_key(),
             record: Arc::new(self.record.clone()),
             visibility: Arc::clone(&self.visibility),
             policy: Arc::clone(&self.policy),
