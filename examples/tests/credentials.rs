@@ -6,11 +6,14 @@ mod support;
 use adit_examples::agent::Terms;
 use adit_examples::gateway::{Config, Gateway};
 use adit_router::Cents;
+use adit_wire_proto::Protocol;
+use adit_wire_proto::control::{Claim, Register, Visibility};
 use adit_wire_proto::credential::Credential;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
+use support::raw_agent::RawAgent;
 use support::streaming::{Streaming, Ticker};
 use support::{Agent, Folder, Greeter, PATIENCE, World, get, http_tunnel, raw};
 
@@ -213,6 +216,23 @@ async fn w24_a_private_tunnel_is_not_made_public_by_the_credential_of_another() 
     for terms in [private, Terms::default()] {
         assert_eq!(start(terms, &other).stopped().await.0, "FORBIDDEN");
     }
+    let visit = raw(world.http().await, &get(&world.host("my-app"))).await;
+    assert!(visit.starts_with("HTTP/1.1 404"), "{visit}");
+}
+
+#[tokio::test]
+async fn w24_a_tunnel_that_its_owner_made_private_is_made_public_by_no_agent() {
+    let world = World::start().await;
+    let hidden = json!({ "name": "my-app", "visibility": "private" });
+    assert_eq!(world.api("POST", "/tunnels", hidden).await.0, 201);
+    let mut agent = RawAgent::enter(&world, &world.secret).await;
+    let mut wanted = Register::new(Protocol::HTTP, Claim::Name("my-app".to_owned()));
+    wanted.visibility = Visibility::PUBLIC;
+    let refused = agent.control.register(wanted.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("private"), "{refused}");
+    // Nobody asked for another thing: it stays private, and is served.
+    wanted.visibility = Visibility::UNSPECIFIED;
+    assert!(agent.control.register(wanted).await.unwrap().addresses.is_empty());
     let visit = raw(world.http().await, &get(&world.host("my-app"))).await;
     assert!(visit.starts_with("HTTP/1.1 404"), "{visit}");
 }

@@ -26,6 +26,8 @@ pub(super) struct KeptTunnel {
     /// The number of the credential whose agents serve it, in hexadecimal digits.
     pub(super) holder: Option<String>,
     pub(super) is_private: bool,
+    #[serde(default)]
+    pub(super) is_kept_private: bool,
     pub(super) reach: ReachDocument,
     pub(super) port: Option<u16>,
     pub(super) policy: KeptPolicy,

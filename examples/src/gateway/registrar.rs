@@ -77,6 +77,7 @@ pub(super) struct Grant {
 struct Entered {
     id: TunnelId,
     is_private: bool,
+    is_kept_private: bool,
 }
 
 /// What is asked for beside the name.
@@ -151,6 +152,9 @@ impl Registrar {
         let name = self.claim(&wanted.claim)?.into_name();
         let entered = self.enter(&name, applicant.credential, protocol, ttl)?;
         let is_private = match wanted.visibility {
+            Visibility::PUBLIC if entered.is_kept_private => {
+                return Err(Refusal::new(Code::FORBIDDEN, "its owner made this tunnel private"));
+            }
             Visibility::PUBLIC => false,
             Visibility::PRIVATE => true,
             // What nobody speaks of stays as it is.
@@ -280,7 +284,8 @@ impl Registrar {
             // A tunnel is what its name and its way of ending TLS say; what carried TLS through can't be ended here.
             return Err(Refusal::new(Code::CONFLICT, "this name belongs to a tunnel of another kind"));
         }
-        Ok(Entered { id: tunnel.record.id(), is_private: tunnel.is_private })
+        let (is_private, is_kept_private) = (tunnel.is_private, tunnel.is_kept_private);
+        Ok(Entered { id: tunnel.record.id(), is_private, is_kept_private })
     }
 
     /// Makes the tunnel lead to the applicant; whoever served it before is told to stop for good, unless they share it.

@@ -123,7 +123,7 @@ impl Registrar {
         let name = self.claim_new(&claim)?.into_name();
         let mut books = self.books();
         let mut tunnel = self.new_tunnel(&name, self.owner, protocol, ttl);
-        tunnel.is_private = is_private;
+        (tunnel.is_private, tunnel.is_kept_private) = (is_private, is_private);
         let mut token = None;
         if let (Some(document), Some(built)) = (&new.policy, built) {
             token = tunnel.set_owners_policy(document.clone(), built);

@@ -109,6 +109,7 @@ impl Registrar {
         let mut tunnel = self.new_tunnel(&name, owner, protocol, None);
         tunnel.record = record;
         tunnel.is_private = kept.is_private;
+        tunnel.is_kept_private = kept.is_kept_private;
         tunnel.owners_document = kept.owners;
         // A holder that was revoked and forgotten holds it no longer.
         tunnel.holder = kept.holder.as_deref().and_then(|number| self.tokens.id_of(number));
@@ -159,6 +160,7 @@ impl Tunnel {
             owner: format!("{:032x}", self.owner.as_u128()),
             holder: self.holder.map(|holder| format!("{:016x}", holder.nonce())),
             is_private: self.is_private,
+            is_kept_private: self.is_kept_private,
             reach: self.reach.clone(),
             port: self.port.as_ref().map(|port| port.lease.port()),
             policy: KeptPolicy::of(&self.document, &self.policy, moment().system()),

@@ -31,6 +31,8 @@ pub(super) struct Tunnel {
     pub(super) holder: Option<CredentialId>,
     /// Other agents reach it, and no visitor.
     pub(super) is_private: bool,
+    /// Whether its owner made it so: then no agent makes it public.
+    pub(super) is_kept_private: bool,
     pub(super) reach: ReachDocument,
     pub(super) visibility: Arc<Visibility>,
     pub(super) port: Option<PublicPort>,
@@ -90,6 +92,7 @@ impl Registrar {
             owner,
             holder: None,
             is_private: false,
+            is_kept_private: false,
             reach: ReachDocument::default(),
             visibility: Arc::new(Visibility::of(owner)),
             port: None,
