@@ -102,6 +102,8 @@ async fn listen(role: Role, all: &[Said], by: usize) -> Vec<u8> {
         }
         // Nothing is sent behind a Close.
         assert_eq!(ours.write(b"late").await.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+        // What was owed at the end, pong and Close, waits for its turn like any write.
+        ours.shutdown().await.unwrap();
         drop(ours);
         all
     };
